@@ -1,0 +1,63 @@
+# make serve    the chat at http://127.0.0.1:8000/ (HOST=, PORT=)
+# make test     every test: JavaScript, Python, browser
+# make check    format, lint, types; `make format` mends what it can
+# make browser  install the browser that the browser tests drive (Debian, Ubuntu)
+
+HOST = 127.0.0.1
+PORT = 8000
+PYTHON = python3
+VENV = .venv
+# A version to install over the others, as in DJANGO='Django==5.2.*'
+DJANGO =
+# What pytest is given, as in PYTEST='-k rooms'
+PYTEST =
+
+RUN = $(VENV)/bin/python
+SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: serve test check format browser clean venv
+
+serve: venv
+	@$(RUN) manage.py migrate --verbosity 0
+	@exec $(RUN) manage.py runserver $(HOST):$(PORT)
+
+test: venv node_modules/.package-lock.json
+	npm test --silent
+	$(RUN) -m pytest $(PYTEST)
+
+check: venv
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+format: venv
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+browser:
+	$(SUDO) apt-get update
+	$(SUDO) apt-get install --yes --no-install-recommends chromium
+
+clean:
+	rm -rf $(VENV) node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The venv is made anew when it is half made or of another Python. `.made` says what was installed into it: the place
+# (an editable install holds its path), the Django, the files that list the packages; another one is installed over it.
+TELL = import sys; v = sys.version_info[:2]; print("Python %d.%d" % v)
+venv:
+	@set -e; \
+	wanted="$$($(PYTHON) -c '$(TELL); v < (3, 11) and sys.exit("Python 3.11 or later is needed: make PYTHON=...")')"; \
+	if [ "$$($(RUN) -c 'import pip; $(TELL)' 2>&1)" != "$$wanted" ]; then \
+		$(PYTHON) -m venv --clear $(VENV); \
+	fi; \
+	made="$(CURDIR) $$wanted $(DJANGO) $$(cat pyproject.toml requirements.txt | cksum)"; \
+	if [ "$$(cat $(VENV)/.made 2>/dev/null)" != "$$made" ]; then \
+		echo "Installing into $(VENV), $$wanted"; \
+		$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt $(if $(DJANGO),'$(DJANGO)'); \
+		echo "$$made" >$(VENV)/.made; \
+	fi
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --no-audit --no-fund
+	@touch $@
