@@ -1,0 +1,84 @@
+"""What travels: Message, Reply, Broadcast, and the names that the protocol keeps for itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import msgspec
+
+JOIN = "phx_join"
+LEAVE = "phx_leave"
+REPLY = "phx_reply"
+CLOSE = "phx_close"
+ERROR = "phx_error"
+HEARTBEAT = "heartbeat"
+RESERVED_TOPIC = "phoenix"
+RESERVED_PREFIX = "phx_"
+
+TOPIC_BYTES = 255
+
+# A ref is opaque: clients send strings, numbers or null and get back the very bytes they sent.
+Ref: TypeAlias = msgspec.Raw | None
+Frame: TypeAlias = str | bytes
+
+# White space and control characters, C1 controls and line separators among them.
+_UNFIT = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message from a client. V2 text frame: [join_ref, ref, topic, event, payload].
+
+    topic     "rooms:lobby"; a client may send any JSON value here, only a fit string is ever routed
+    payload   JSON as it came, decoded when a handler asks for it
+    ref       chosen by the client, unique per socket
+    join_ref  ref of the join that opened the topic; None is served too
+    Source: phoenix 167c46950, lib/phoenix/socket/message.ex.
+    """
+
+    topic: Any
+    event: str
+    payload: msgspec.Raw
+    ref: Ref = None
+    join_ref: Ref = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer to a ref. Clients give meaning to "ok" and "error"; any other status travels as well.
+
+    return Reply("later", {"position": 7})
+    """
+
+    status: str
+    response: Any = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """One event for everybody on a topic; it has no ref, so one frame serves all.
+
+    payload  a JSON object, encoded once by whoever sent it
+    sender   id of the channel that must not receive it (broadcast_from), or None
+    mark     set by a node that waits for its own broadcast to come back, or None
+    """
+
+    topic: str
+    event: str
+    payload: msgspec.Raw
+    sender: str | None = None
+    mark: str | None = None
+
+
+def is_topic(value: object) -> bool:
+    """Return whether `value` may name a topic: 1 to 255 bytes of UTF-8 without white space or control characters."""
+    return isinstance(value, str) and value != RESERVED_TOPIC and not _UNFIT.search(value) and _fits(value)
+
+
+def _fits(topic: str) -> bool:
+    try:
+        return 1 <= len(topic.encode()) <= TOPIC_BYTES
+    except UnicodeEncodeError:  # a lone surrogate
+        return False

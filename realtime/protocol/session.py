@@ -1,0 +1,124 @@
+"""What one socket has joined, and what each message means for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from .messages import HEARTBEAT, JOIN, LEAVE, RESERVED_TOPIC, Message, Ref, Reply, is_topic
+
+Route = TypeVar("Route")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Send this reply; there is no channel to ask."""
+
+    topic: Any
+    ref: Ref
+    join_ref: Ref
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Join(Generic[Route]):
+    """Start a channel. Also the name of that instance: two joins of one topic are never equal.
+
+    A client that joins without a join_ref gets its first reply and its close without one, and everything
+    between under the join's ref. Source: phoenix 1.8.12 on the wire.
+    """
+
+    message: Message
+    route: Route
+
+    @property
+    def topic(self) -> str:
+        return str(self.message.topic)
+
+    @property
+    def join_ref(self) -> Ref:
+        return self.message.join_ref
+
+    @property
+    def tag(self) -> Ref:
+        """The join_ref of what this instance pushes and answers."""
+        return self.message.ref if self.message.join_ref is None else self.message.join_ref
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Hand this message to the channel that joined its topic."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """End the channel that joined this topic, and answer."""
+
+    message: Message
+
+
+Action: TypeAlias = Answer | Join[Any] | Event | Leave | None
+
+
+class Session(Generic[Route]):
+    """The topics of one socket. Never awaits, never raises; None means that a message is dropped.
+
+    resolve     topic -> what handles it, or None
+    max_topics  how many may be joined at once
+    Source: phoenix 167c46950, lib/phoenix/socket.ex, handle_in/4.
+    """
+
+    def __init__(self, resolve: Callable[[str], Route | None], max_topics: int = 100) -> None:
+        self._resolve = resolve
+        self._max_topics = max_topics
+        self.joined: dict[str, Join[Route]] = {}
+
+    def receive(self, message: Message) -> Action:
+        if message.topic == RESERVED_TOPIC:
+            return self._reserved(message)
+        if message.event == JOIN:
+            return self._join(message)
+        current = self.joined.get(message.topic) if isinstance(message.topic, str) else None
+        if current is None:
+            return self._unjoined(message)
+        if message.join_ref is not None and message.join_ref != current.tag:
+            return None  # sent before a rejoin; that channel is gone
+        if message.event == LEAVE:
+            del self.joined[message.topic]
+            return Leave(message)
+        return Event(message)
+
+    def ended(self, join: Join[Route]) -> None:
+        """Forget a channel that was refused, crashed or stopped; a newer one of its topic stays."""
+        if self.joined.get(join.topic) is join:
+            del self.joined[join.topic]
+
+    # private
+
+    def _reserved(self, message: Message) -> Action:
+        if message.event == HEARTBEAT:
+            return Answer(message.topic, message.ref, None, Reply("ok"))
+        return unmatched(message)
+
+    def _join(self, message: Message) -> Action:
+        topic = message.topic
+        route = self._resolve(topic) if is_topic(topic) else None
+        if route is None:
+            return unmatched(message)
+        if topic not in self.joined and len(self.joined) >= self._max_topics:
+            return Answer(topic, message.ref, message.join_ref, Reply("error", {"reason": "too many channels joined"}))
+        join = self.joined[topic] = Join(message, route)
+        return join
+
+    def _unjoined(self, message: Message) -> Action:
+        if message.event == LEAVE:  # leaving twice is no error (phoenix 1.7.12)
+            return Answer(message.topic, message.ref, message.join_ref, Reply("ok"))
+        return unmatched(message)
+
+
+def unmatched(message: Message) -> Answer:
+    """Answer what no route or no joined channel takes; Phoenix sends no join_ref here."""
+    return Answer(message.topic, message.ref, None, Reply("error", {"reason": "unmatched topic"}))
