@@ -1,0 +1,199 @@
+"""Channel: the class an author writes for a kind of topic, as a view is written for a kind of URL."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+import msgspec
+
+from .exceptions import Misconfigured, NotJoined
+from .payloads import decoder, encode, encode_object
+from .protocol.messages import RESERVED_PREFIX, Ref, Reply
+
+if TYPE_CHECKING:
+    from .socket import Socket
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRef:
+    """The message a reply is for; opaque, kept by whoever answers later."""
+
+    value: Ref
+
+
+class Port(Protocol):
+    """What a channel needs of the actor it lives in.
+
+    joined  has the client been told that it is in
+    ref     the message being handled, None outside of handlers
+    """
+
+    joined: bool
+    ref: ReplyRef | None
+
+    async def push(self, event: str, payload: msgspec.Raw) -> None: ...
+    async def reply(self, ref: ReplyRef, reply: Reply) -> None: ...
+    async def broadcast(self, event: str, payload: msgspec.Raw, *, to_self: bool) -> None: ...
+    async def stop(self, reason: str) -> None: ...
+
+
+def handle_in(*events: str) -> Callable[[Method], Method]:
+    """Mark the method that answers these events of a client.
+
+        @handle_in("new:message")
+        async def new_message(self, message: Message): ...
+
+    The annotation says what the payload must be: nothing (whatever came), dict, or a Struct, dataclass or
+    TypedDict; what does not fit is answered "bad payload" and the method is not called. Payloads come from
+    strangers: check rights and lengths. Return a dict for reply ok, None for no reply, a Reply for another
+    status, or raise Refused.
+    """
+    for event in events or ("",):
+        if not isinstance(event, str) or not event or event.startswith(RESERVED_PREFIX):
+            raise Misconfigured(f'handle_in takes names of events, as in @handle_in("new:message"), not {event!r}')
+
+    def mark(method: Method) -> Method:
+        method.__dict__["handles_in"] = events
+        return method
+
+    return mark
+
+
+class Handler:
+    """How to call one method of an author: is it async, and what must its payload be."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.name = f"{function.__module__}.{function.__qualname__}"
+
+    @cached_property
+    def _payload(self) -> inspect.Parameter | None:
+        try:
+            parameters = list(inspect.signature(self.function, eval_str=True).parameters.values())
+        except NameError as error:
+            raise Misconfigured(f"the annotations of {self.name} cannot be resolved: {error}") from error
+        return parameters[1] if len(parameters) > 1 else None
+
+    @cached_property
+    def _convert(self) -> Callable[[msgspec.Raw], Any]:
+        annotation = self._payload.annotation if self._payload else inspect.Parameter.empty
+        return decoder(Any if annotation is inspect.Parameter.empty else annotation)
+
+    def arguments(self, payload: msgspec.Raw) -> tuple[Any, ...]:
+        """Return what to call the method with. Raises Refused for a payload that does not fit."""
+        return (self._convert(payload),) if self._payload else ()
+
+
+class Channel:
+    """Handles one kind of topic. One instance lives for each joined topic of each socket.
+
+    class RoomChannel(Channel):
+        async def join(self, payload, room):        # the route's captured values come as keywords
+            if room != "lobby":
+                raise Refused("unauthorized")
+
+    `join` must be written: nobody is let in by default. Its payload, as every payload, comes from a stranger.
+    It returns None or the response of the join, or raises Refused. Methods may be sync or async; those of one
+    channel run one at a time, in the order of the messages. An exception ends this channel only.
+
+    topic    "rooms:lobby"
+    socket   the socket it was joined over; `user` is the socket's
+    params   the values captured by the route
+    assigns  a dict for your own use, copied from the socket's at the join
+    """
+
+    handlers: ClassVar[dict[str, Handler]] = {}
+    joiner: ClassVar[Handler]
+    greeter: ClassVar[Handler | None] = None
+    _events: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, socket: Socket, topic: str, params: dict[str, Any], port: Port) -> None:
+        self.socket = socket
+        self.topic = topic
+        self.params = params
+        self.assigns = dict(socket.assigns)
+        self._port = port
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._events = {**cls._events, **_declared(cls)}
+        cls.handlers = {event: Handler(getattr(cls, name)) for event, name in cls._events.items()}
+        cls.joiner = Handler(cls.join)
+        cls.greeter = Handler(cls.after_join) if cls.after_join is not Channel.after_join else None
+
+    # What an author writes
+
+    def _no_join(self, payload: Any, **params: Any) -> Any:
+        raise Misconfigured(f"{type(self).__name__} has no join method: write one that lets in, or raises Refused")
+
+    join: Callable[..., Any] = _no_join
+
+    def after_join(self, payload: Any) -> Any:
+        """Run when the client knows that it is in: the place for the first push or broadcast. Sync or async."""
+
+    def terminate(self, reason: str) -> Any:
+        """Run once when a channel that was joined ends, whatever the cause. Sync or async.
+
+        reason  "left", "closed" (the socket is gone), "duplicate join", "crash", "resync" (messages may have
+                been lost, the client is told to rejoin), or what `stop` was given
+        """
+
+    # What an author calls
+
+    @property
+    def user(self) -> Any:
+        return self.socket.user
+
+    @property
+    def ref(self) -> ReplyRef:
+        """The message being handled; keep it to answer later. Raises NotJoined where there is none."""
+        if self._port.ref is None:
+            raise NotJoined(
+                "there is no message to reply to: take self.ref inside an event handler, not in join or later"
+            )
+        return self._port.ref
+
+    async def push(self, event: str, payload: Any = None) -> None:
+        """Send an event to this client only."""
+        self._must_have_joined("push")
+        await self._port.push(event, encode_object(payload))
+
+    async def reply(self, ref: ReplyRef, response: Any = None, *, status: str = "ok") -> None:
+        """Answer the message that `ref` was taken from; from anywhere, and later if need be."""
+        self._must_have_joined("reply")
+        await self._port.reply(ref, Reply(status, encode({} if response is None else response)))
+
+    async def broadcast(self, event: str, payload: Any = None) -> None:
+        """Send an event to everybody on this topic; inside `join`, to those already there."""
+        await self._port.broadcast(event, encode_object(payload), to_self=self._port.joined)
+
+    async def broadcast_from(self, event: str, payload: Any = None) -> None:
+        """Send an event to everybody on this topic but this client."""
+        await self._port.broadcast(event, encode_object(payload), to_self=False)
+
+    async def stop(self, reason: str = "stopped") -> None:
+        """End this channel once the running handler has returned; the client is told, and does not rejoin."""
+        await self._port.stop(reason)
+
+    # private
+
+    def _must_have_joined(self, verb: str) -> None:
+        if not self._port.joined:
+            raise NotJoined(f"{verb} cannot be called inside join: the client is not in yet. Write after_join for that")
+
+
+def _declared(cls: type[Channel]) -> dict[str, str]:
+    """Return event -> name of the method for what this very class marks with handle_in."""
+    found: dict[str, str] = {}
+    for name, value in vars(cls).items():
+        for event in getattr(value, "handles_in", ()):
+            if event in found:
+                raise Misconfigured(f"{cls.__name__} handles {event!r} twice: in {found[event]} and in {name}")
+            found[event] = name
+    return found
