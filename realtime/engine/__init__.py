@@ -1,0 +1,1 @@
+"""The engine: the one room that talks to Redis or Valkey."""

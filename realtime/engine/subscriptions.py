@@ -1,0 +1,168 @@
+"""One connection that listens to the engine's channels: confirmed, made again when lost, never silent about a gap."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import redis
+
+from ..exceptions import EngineUnavailable
+from .client import TIMEOUT
+
+logger = logging.getLogger("realtime.engine")
+
+# A connection that said nothing for this long is asked for a sign of life, and given up after as long again.
+QUIET = 15.0
+LONGEST_PAUSE = 2.0
+NAMES_PER_COMMAND = 500
+
+
+class Listener(Protocol):
+    def message(self, data: bytes) -> None:
+        """Take one message of the channel."""
+
+    def gap(self) -> None:
+        """Take note that messages of the channel may have been lost."""
+
+
+@dataclass(slots=True)
+class _Subscription:
+    listener: Listener
+    confirmed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    was_lost: bool = False
+
+
+class Subscriptions:
+    """The channels that this process hears. Use it on one loop.
+
+    connect  makes an unconnected connection of redis-py
+    """
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._connect = connect
+        self._wanted: dict[str, _Subscription] = {}
+        self._connection: Any = None
+        self._reader: asyncio.Task[None] | None = None
+        self._asked = False
+
+    async def subscribe(self, channel: str, listener: Listener) -> None:
+        """Return once the engine has confirmed: whatever is published after that is heard.
+
+        Raises EngineUnavailable when it does not confirm in time; nothing is subscribed then.
+        """
+        subscription = self._wanted.get(channel)
+        if subscription is None:
+            subscription = self._wanted[channel] = _Subscription(listener)
+            self._start()
+            await self._send("SUBSCRIBE", channel)
+        try:
+            await asyncio.wait_for(asyncio.shield(subscription.confirmed), TIMEOUT)
+        except TimeoutError:
+            await self.unsubscribe(channel)
+            raise EngineUnavailable("the engine did not confirm a subscription in time") from None
+
+    async def unsubscribe(self, channel: str) -> None:
+        if self._wanted.pop(channel, None) is not None:
+            await self._send("UNSUBSCRIBE", channel)
+
+    async def aclose(self) -> None:
+        self._wanted.clear()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+            self._reader = None
+
+    # private
+
+    def _start(self) -> None:
+        if self._reader is None or self._reader.done():
+            # A context of its own: the task outlives the handler whose subscription happens to be the first.
+            self._reader = asyncio.create_task(self._listen(), context=contextvars.Context(), name="realtime bus")
+
+    async def _send(self, command: str, *channels: str) -> None:
+        """Send, if connected; whoever reads notices a failure, connects again and asks for all that is wanted."""
+        connection = self._connection
+        if connection is None or not connection.is_connected:
+            return
+        try:
+            await connection.send_command(command, *channels, check_health=False)
+        except (redis.RedisError, OSError):
+            logger.debug("%s failed", command, exc_info=True)
+
+    async def _listen(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._open()
+                if failures:
+                    logger.warning("the engine is back")
+                failures = 0
+                while True:
+                    await self._read()
+            except (redis.RedisError, OSError, EngineUnavailable) as error:
+                if not failures:
+                    logger.warning("lost the engine: %s", error)
+                failures += 1
+            finally:
+                await self._close()
+            await asyncio.sleep(random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.05 * 2**failures))
+
+    async def _open(self) -> None:
+        connection = self._connect()
+        try:
+            await connection.connect()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        self._connection, self._asked = connection, False
+        names = list(self._wanted)
+        for start in range(0, len(names), NAMES_PER_COMMAND):
+            await connection.send_command("SUBSCRIBE", *names[start : start + NAMES_PER_COMMAND], check_health=False)
+
+    async def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        for subscription in self._wanted.values():
+            if subscription.confirmed.done():
+                subscription.was_lost = True
+                subscription.confirmed = asyncio.get_running_loop().create_future()
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    async def _read(self) -> None:
+        try:
+            reply = await self._connection.read_response(timeout=QUIET, disconnect_on_error=False)
+        except (TimeoutError, redis.TimeoutError):
+            reply = None
+        if reply is None:
+            await self._ask()
+            return
+        self._asked = False
+        if isinstance(reply, list) and len(reply) == 3:
+            self._take(reply[0], reply[1].decode(), reply[2])
+
+    async def _ask(self) -> None:
+        if self._asked:
+            raise redis.ConnectionError("no sign of life from the engine")
+        self._asked = True
+        await self._connection.send_command("PING", check_health=False)
+
+    def _take(self, kind: bytes, channel: str, data: Any) -> None:
+        subscription = self._wanted.get(channel)
+        if subscription is None:
+            return  # unsubscribed, with this still under way
+        try:
+            if kind == b"message":
+                subscription.listener.message(data)
+            elif kind == b"subscribe" and not subscription.confirmed.done():
+                subscription.confirmed.set_result(None)
+                if subscription.was_lost:
+                    subscription.was_lost = False
+                    subscription.listener.gap()
+        except Exception:
+            logger.exception("a listener of %r failed", channel)
