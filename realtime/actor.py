@@ -1,0 +1,277 @@
+"""Actor: one joined topic of one socket. Calls the Channel, one message at a time, and contains its crash."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from typing import Any, Protocol
+
+import msgspec
+
+from .exceptions import EngineUnavailable, Refused
+from .handlers import Channel, Handler, ReplyRef
+from .node import Node
+from .payloads import encode
+from .protocol.messages import JOIN, LEAVE, Broadcast, Frame, Message, Ref, Reply
+from .protocol.serializers import Serializer
+from .protocol.session import Join
+from .routing import Match
+from .socket import Socket
+
+logger = logging.getLogger("realtime.channel")
+
+# Why a channel ends, as its `terminate` is told.
+LEFT, CLOSED, DUPLICATE, CRASH, RESYNC, REFUSED = "left", "closed", "duplicate join", "crash", "resync", "refused"
+UNAVAILABLE = {"reason": "unavailable"}
+
+
+class Client(Protocol):
+    """What an actor needs of the socket it belongs to."""
+
+    serializer: Serializer
+    socket: Socket
+
+    def send(self, frame: Frame) -> None:
+        """Queue a frame. Never waits."""
+
+    def ended(self, actor: Actor, unread: list[Message]) -> None:
+        """Forget the actor; `unread` came too late for it."""
+
+
+class Actor:
+    """One joined topic of one socket: a mailbox, and a task only while there is something in it.
+
+    It is the Port of its Channel and the Subscriber of the hub. The join is the first message of its mailbox; frames
+    that come from the hub meanwhile are held until the client has its reply.
+    """
+
+    def __init__(self, join: Join[Match], client: Client, node: Node, previous: Actor | None) -> None:
+        self.join = join
+        self.topic = join.topic
+        self.id = node.new_id()
+        self.serializer = client.serializer
+        self._client = client
+        self._node = node
+        self._previous = previous
+        self.channel = join.route.channel(client.socket, self.topic, join.route.params, self)
+        self.joined = False
+        self.ref: ReplyRef | None = None
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._mailbox: deque[Message] = deque([join.message])
+        self._held: list[Frame] = []
+        self._entered = False  # join has returned, so terminate is owed
+        self._ending: str | None = None
+        self._close: dict[str, Any] | None = None  # the payload of a phx_close to send at the end
+        self._task: asyncio.Task[None] | None = None
+        self._wake()
+
+    # For the socket
+
+    def deliver(self, message: Message) -> None:
+        """Hand over a message of this topic; it is read after those before it."""
+        self._mailbox.append(message)
+        self._wake()
+
+    def end(self, reason: str) -> None:
+        """End once the running handler has returned; a socket that is gone comes before every other reason."""
+        if self._ending is None or reason == CLOSED:
+            self._ending = reason
+        self._wake()
+
+    async def wait(self, limit: float) -> None:
+        """Return when it is over. What runs longer than `limit` is cancelled; a thread cannot be, and is left alone."""
+        await asyncio.wait([self.over], timeout=limit)
+        if self._task is not None and not self.over.done():
+            logger.warning("%s on %r did not return within %g s", self._name, self.topic, limit)
+            self._task.cancel()
+            await asyncio.wait([self.over], timeout=limit)
+
+    # For the hub
+
+    def enqueue(self, frame: Frame) -> None:
+        if self.joined:
+            self._client.send(frame)
+        else:
+            self._held.append(frame)
+
+    def resync(self) -> None:
+        if not self.over.done() and self._ending is None:
+            self._client.send(self.serializer.error(self.topic, self.join.join_ref, RESYNC))
+            self.end(RESYNC)
+
+    # For the channel
+
+    async def push(self, event: str, payload: msgspec.Raw) -> None:
+        if not self.over.done():
+            self._client.send(self.serializer.push(self.topic, event, payload, self.join.tag))
+
+    async def reply(self, ref: ReplyRef, reply: Reply) -> None:
+        if not self.over.done():
+            self._answer(ref.value, reply)
+
+    async def broadcast(self, event: str, payload: msgspec.Raw, *, to_self: bool) -> None:
+        await self._node.publish(Broadcast(self.topic, event, payload, None if to_self else self.id))
+
+    async def stop(self, reason: str) -> None:
+        if self._ending is None:
+            self._close = {"reason": reason}
+            self.end(reason)
+
+    # The mailbox
+
+    def _wake(self) -> None:
+        if self._task is None and not self.over.done():
+            self._task = asyncio.create_task(self._run(), context=contextvars.Context())
+
+    async def _run(self) -> None:
+        try:
+            while not self.over.done():
+                if self._is_due():
+                    await self._finish()
+                elif self._mailbox:
+                    await self._handle(self._mailbox.popleft())
+                else:
+                    break
+        except asyncio.CancelledError:  # by `wait`, whose time is over
+            self._ending = self._ending or CLOSED
+            await self._finish()
+        finally:
+            self._task = None
+
+    def _is_due(self) -> bool:
+        """Return whether to end now: a join that has begun is answered first, unless nobody is there to hear it."""
+        if self._ending == DUPLICATE:
+            return not self._mailbox  # what was sent before the new join was meant for this instance
+        return self._ending == CLOSED or (self._ending is not None and self.joined)
+
+    async def _handle(self, message: Message) -> None:
+        try:
+            if message.event == JOIN:
+                await self._join(message)
+            elif message.event == LEAVE:
+                self._answer(message.ref, Reply("ok"))
+                self._ending, self._close = LEFT, {}
+            else:
+                await self._event(message)
+        except Exception:
+            logger.exception("%s crashed on %r in %r", self._name, message.event, self.topic)
+            self._client.send(self.serializer.error(self.topic, self.join.join_ref, "channel_crash"))
+            self._ending, self._close = CRASH, None
+
+    # Joins
+
+    async def _join(self, message: Message) -> None:
+        if self._previous is not None:
+            await self._previous.wait(self._node.settings.SHUTDOWN)
+        reply = await self._enter(message.payload)
+        if self._ending == CLOSED:
+            return
+        self._answer_join(reply)
+        if self._ending is None and self.channel.greeter is not None:
+            await self._call(self.channel.greeter, message.payload)
+
+    async def _enter(self, payload: msgspec.Raw) -> Reply:
+        """Ask the channel, then subscribe: what is broadcast after the reply was sent is never missed."""
+        try:
+            if self.channel.greeter is not None:
+                self.channel.greeter.arguments(payload)  # what after_join could not take is refused here
+            response = await self._call(self.channel.joiner, payload, **self.channel.params)
+            self._entered = True
+            reply = Reply("ok", encode({} if response is None else response))
+            if self._ending != CLOSED:
+                await self._node.hub.subscribe(self.topic, self)
+            return reply
+        except Refused as refusal:
+            return self._refuse(REFUSED, encode(refusal.response))
+        except EngineUnavailable:
+            return self._refuse(REFUSED, UNAVAILABLE)
+        except Exception:
+            logger.exception("%s crashed in join of %r", self._name, self.topic)
+            return self._refuse(CRASH, {"reason": "join crashed"})
+
+    def _refuse(self, ending: str, response: Any) -> Reply:
+        if self._ending != CLOSED:
+            self._ending = ending
+        return Reply("error", response)
+
+    def _answer_join(self, reply: Reply) -> None:
+        """Send the join's reply, the first frame of this instance, then the close of the one that it replaced."""
+        self._client.send(self.serializer.reply(self.topic, self.join.message.ref, self.join.join_ref, reply))
+        if self._previous is not None and self._previous.was_replaced:
+            self._client.send(self.serializer.close(self.topic, self._previous.join.join_ref, {}))
+        self._previous = None
+        self.joined = True
+        for frame in self._held:
+            self._client.send(frame)
+        self._held.clear()
+
+    # Events
+
+    async def _event(self, message: Message) -> None:
+        handler = self.channel.handlers.get(message.event)
+        if handler is None:
+            self._answer(message.ref, Reply("error", {"reason": "unknown event"}))
+            return
+        self.ref = ReplyRef(message.ref)
+        try:
+            reply = _as_reply(await self._call(handler, message.payload))
+        except Refused as refusal:
+            reply = Reply("error", encode(refusal.response))
+        except EngineUnavailable:
+            reply = Reply("error", UNAVAILABLE)
+        finally:
+            self.ref = None
+        if reply is not None:
+            self._answer(message.ref, reply)
+
+    def _answer(self, ref: Ref, reply: Reply) -> None:
+        self._client.send(self.serializer.reply(self.topic, ref, self.join.tag, reply))
+
+    async def _call(self, handler: Handler, payload: msgspec.Raw, **params: Any) -> Any:
+        arguments = handler.arguments(payload)
+        return await self._node.workers.call(handler.function, self.channel, *arguments, **params)
+
+    # The end
+
+    async def _finish(self) -> None:
+        self._node.hub.unsubscribe(self.topic, self)
+        if self._entered:
+            self._entered = False
+            await self._terminate(self._ending or CLOSED)
+        if self._close is not None:
+            self._client.send(self.serializer.close(self.topic, self.join.join_ref, self._close))
+        self.over.set_result(None)
+        unread = list(self._mailbox)
+        self._mailbox.clear()
+        self._client.ended(self, unread)
+
+    async def _terminate(self, reason: str) -> None:
+        terminate = type(self.channel).terminate
+        if terminate is Channel.terminate:
+            return
+        try:
+            call = self._node.workers.call(terminate, self.channel, reason)
+            await asyncio.wait_for(call, self._node.settings.SHUTDOWN)
+        except Exception:
+            logger.exception("%s failed to terminate on %r", self._name, self.topic)
+
+    # private
+
+    @property
+    def was_replaced(self) -> bool:
+        return self._ending == DUPLICATE
+
+    @property
+    def _name(self) -> str:
+        return type(self.channel).__name__
+
+
+def _as_reply(result: Any) -> Reply | None:
+    """Return the reply that a handler's return value stands for; None is no reply."""
+    if result is None:
+        return None
+    if isinstance(result, Reply):
+        return Reply(result.status, encode(result.response))
+    return Reply("ok", encode(result))

@@ -1,0 +1,109 @@
+"""The REALTIME setting: its keys, defaults and units, and what follows from them."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from .engine import embedded
+from .engine.client import Engine
+from .exceptions import Misconfigured
+from .routing import Router
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Defaults of the REALTIME dict. Times are seconds, sizes are bytes."""
+
+    ROUTER: str = ""  # "chatty.routing.router"
+    URL: str = ""  # of Redis or Valkey; $REDIS_URL where empty, then the embedded engine
+    EMBEDDED: bool | None = None  # may the engine run inside the project; None: while DEBUG is on
+    PREFIX: str = "rt"  # before every name in the engine; differs where projects share one
+    ALLOWED_ORIGINS: tuple[str, ...] = ()  # of pages elsewhere that may connect; CSRF_TRUSTED_ORIGINS may too
+    MAX_TOPICS: int = 100  # per socket, as in Phoenix
+    MAX_FRAME: int = 256 * 1024  # from a client
+    OUTBOX_MESSAGES: int = 1000  # waiting for a socket that reads slowly; more closes it
+    OUTBOX_BYTES: int = 4 * 1024 * 1024
+    THREADS: int = 8  # for sync handlers and the ORM, per process; each may hold a database connection
+    SHUTDOWN: float = 5.0  # for a handler to return and a channel to terminate, once its socket is gone
+
+
+@functools.cache
+def settings() -> Settings:
+    """Return the REALTIME setting. Raises Misconfigured for a key that does not exist."""
+    given = dict(getattr(django_settings, "REALTIME", {}))
+    known = [field.name for field in fields(Settings)]
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(str(key).upper(), known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+            raise Misconfigured(f"REALTIME has no key {key!r}: {hint}")
+    return Settings(**given)
+
+
+@functools.cache
+def router() -> Router:
+    """Return the project's router. Raises Misconfigured when the setting names none."""
+    path = settings().ROUTER
+    if not path:
+        raise Misconfigured('REALTIME = {"ROUTER": "yourproject.routing.router"} is missing from the settings')
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        raise Misconfigured(f"REALTIME['ROUTER'] = {path!r} cannot be imported: {error}") from error
+    if not isinstance(found, Router):
+        raise Misconfigured(f"REALTIME['ROUTER'] = {path!r} must be a Router, not {found!r:.80}")
+    return found
+
+
+@functools.cache
+def engine() -> Engine:
+    """Return where the engine is. Raises Misconfigured where none is named and none may be started."""
+    if url := settings().URL or os.environ.get("REDIS_URL", ""):
+        return Engine(url)
+    if not _may_embed():
+        raise Misconfigured(
+            "with DEBUG off realtime needs an engine: set REDIS_URL (or REALTIME['URL']) to a Redis or Valkey, "
+            "or REALTIME['EMBEDDED'] = True to run one inside the project on this one machine"
+        )
+    return Engine(folder=embedded.folder(project_folder()))
+
+
+def project_folder() -> Path:
+    """Return the folder that holds manage.py: BASE_DIR, or the one above the settings' package."""
+    if base := getattr(django_settings, "BASE_DIR", None):
+        return Path(base)
+    module = sys.modules.get(os.environ.get("DJANGO_SETTINGS_MODULE", ""))
+    path = getattr(module, "__file__", None)
+    return Path(path).resolve().parent.parent if path else Path.cwd()
+
+
+def remember_debug() -> None:
+    """Keep DEBUG as the project set it: test runners turn it off, and tests need an engine all the same."""
+    global _debug
+    _debug = bool(django_settings.DEBUG)
+
+
+def forget(*, setting: str, **kwargs: Any) -> None:
+    """Read the setting anew; tests override it."""
+    if setting == "REALTIME":
+        for cached in (settings, router, engine):
+            cached.cache_clear()
+
+
+_debug = False
+setting_changed.connect(forget)
+
+
+def _may_embed() -> bool:
+    allowed = settings().EMBEDDED
+    return _debug or bool(django_settings.DEBUG) if allowed is None else allowed

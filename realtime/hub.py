@@ -1,0 +1,145 @@
+"""Hub: who on this node listens to what, and the fan-out to them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+from .engine.subscriptions import Listener
+from .exceptions import ProtocolError
+from .protocol.messages import Broadcast, Frame
+from .protocol.serializers import Serializer, unpack
+
+logger = logging.getLogger("realtime.hub")
+
+
+class Bus(Protocol):
+    """What the hub needs of the channel layer."""
+
+    async def subscribe(self, channel: str, listener: Listener) -> None: ...
+    async def unsubscribe(self, channel: str) -> None: ...
+
+
+class Subscriber(Protocol):
+    """One joined topic of one socket."""
+
+    id: str
+    serializer: Serializer
+
+    def enqueue(self, frame: Frame) -> None:
+        """Send `frame` in its turn. Never waits."""
+
+    def resync(self) -> None:
+        """Tell the client to join again: it may have missed something."""
+
+
+class Hub:
+    """A node enters a topic with its first listener and leaves it with its last.
+
+    channel_of  topic -> the engine's channel that carries it
+    spawn       runs a coroutine in the background, and waits for it before the node ends
+    """
+
+    def __init__(
+        self, bus: Bus, channel_of: Callable[[str], str], spawn: Callable[[Coroutine[Any, Any, None]], Any]
+    ) -> None:
+        self._bus = bus
+        self._channel_of = channel_of
+        self._spawn = spawn
+        self._topics: dict[str, _Topic] = {}
+        # Entering and leaving one topic happen one after the other, or a late leave would undo a join. A lane lives
+        # as long as somebody is in it.
+        self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def subscribe(self, topic: str, subscriber: Subscriber) -> None:
+        """Return when every broadcast from now on will reach `subscriber`. Raises EngineUnavailable."""
+        async with self._lane(topic):
+            if found := self._topics.get(topic):
+                found.subscribers.add(subscriber)
+                return
+            entered = self._topics[topic] = _Topic(topic, {subscriber})
+            try:
+                await self._bus.subscribe(self._channel_of(topic), entered)
+                entered.live = True
+            except BaseException:
+                del self._topics[topic]
+                self._spawn(self._leave(topic))
+                raise
+
+    def unsubscribe(self, topic: str, subscriber: Subscriber) -> None:
+        """Stop at once; the node leaves the topic in the background if this was its last listener."""
+        found = self._topics.get(topic)
+        if found is None or subscriber not in found.subscribers:
+            return
+        found.subscribers.discard(subscriber)
+        if not found.subscribers:
+            found.give_up_echoes()
+            self._spawn(self._leave(topic))
+
+    def echo(self, topic: str, mark: str) -> asyncio.Future[None] | None:
+        """Return what resolves when the broadcast so marked was dispatched here, or None if nobody here listens."""
+        found = self._topics.get(topic)
+        if found is None or not found.live or not found.subscribers:
+            return None
+        return found.echoes.setdefault(mark, asyncio.get_running_loop().create_future())
+
+    # private
+
+    async def _leave(self, topic: str) -> None:
+        async with self._lane(topic):
+            found = self._topics.get(topic)
+            if found is None or not found.subscribers:  # else somebody came while we waited
+                self._topics.pop(topic, None)
+                await self._bus.unsubscribe(self._channel_of(topic))
+
+    def _lane(self, topic: str) -> asyncio.Lock:
+        lane = self._lanes.get(topic)
+        if lane is None:
+            lane = self._lanes[topic] = asyncio.Lock()
+        return lane
+
+
+class _Topic:
+    """The listeners of one topic on this node; what the bus calls when something comes in."""
+
+    __slots__ = ("echoes", "live", "name", "subscribers")
+
+    def __init__(self, name: str, subscribers: set[Subscriber]) -> None:
+        self.name = name
+        self.subscribers = subscribers
+        self.live = False
+        self.echoes: dict[str, asyncio.Future[None]] = {}
+
+    def message(self, data: bytes) -> None:
+        try:
+            broadcast = unpack(self.name, data)
+        except ProtocolError as error:
+            logger.warning("dropped what was published to %r: %s", self.name, error)
+        else:
+            self.dispatch(broadcast)
+
+    def dispatch(self, broadcast: Broadcast) -> None:
+        """Queue `broadcast` on every subscriber but its sender, encoded once per serializer."""
+        frames: dict[Serializer, Frame] = {}
+        for subscriber in tuple(self.subscribers):
+            if subscriber.id == broadcast.sender:
+                continue
+            serializer = subscriber.serializer
+            if serializer not in frames:
+                frames[serializer] = serializer.fastlane(broadcast)
+            subscriber.enqueue(frames[serializer])
+        if broadcast.mark and (echo := self.echoes.pop(broadcast.mark, None)) and not echo.done():
+            echo.set_result(None)
+
+    def give_up_echoes(self) -> None:
+        for echo in self.echoes.values():
+            echo.cancel()
+        self.echoes.clear()
+
+    def gap(self) -> None:
+        self.give_up_echoes()
+        for subscriber in tuple(self.subscribers):
+            subscriber.resync()

@@ -1,0 +1,101 @@
+"""Node: one server process's share of the cluster, with its hub, its engine and its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+import logging
+import secrets
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from . import conf
+from .engine.client import Engine
+from .engine.keys import Keys
+from .engine.layer import RedisChannelLayer
+from .hub import Hub
+from .protocol.messages import Broadcast
+from .protocol.serializers import pack
+from .workers import Workers
+
+logger = logging.getLogger("realtime.node")
+
+# How long a broadcast waits to be seen back on its own node. It takes longer only when the bus breaks in between.
+ECHO = 1.0
+
+
+class Node:
+    """What the sockets of one process share. Use it on one loop; nothing is opened before it is needed."""
+
+    def __init__(self, settings: conf.Settings, engine: Engine) -> None:
+        self.id = secrets.token_hex(6)
+        self.settings = settings
+        self.keys = Keys(settings.PREFIX)
+        self.layer = RedisChannelLayer(engine=engine, prefix=self.keys.layer)
+        self.workers = Workers(settings.THREADS)
+        self.hub = Hub(self.layer, self.keys.bus, self.spawn)
+        self._numbers = itertools.count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @staticmethod
+    def current() -> Node:
+        """Return the node of the running loop, and make it if need be. Raises Misconfigured."""
+        loop = asyncio.get_running_loop()
+        node = _nodes.get(loop)
+        if node is None:
+            node = _nodes[loop] = Node(conf.settings(), conf.engine())
+        return node
+
+    @staticmethod
+    def running() -> Node | None:
+        """Return the node of the running loop if it has one."""
+        return _nodes.get(asyncio.get_running_loop())
+
+    def new_id(self) -> str:
+        """Return an id that no other channel of the cluster has."""
+        return f"{self.id}.{next(self._numbers)}"
+
+    async def publish(self, broadcast: Broadcast) -> None:
+        """Send `broadcast` to every node. When this returns, it is queued for the listeners on this one.
+
+        So an author's reply follows the broadcasts made before it, as in Phoenix. Raises EngineUnavailable.
+        """
+        mark = self.new_id()
+        echo = self.hub.echo(broadcast.topic, mark)
+        marked = broadcast if echo is None else replace(broadcast, mark=mark)
+        try:
+            await self.layer.publish(self.keys.bus(broadcast.topic), pack(marked))
+            if echo is not None:
+                await asyncio.wait([echo], timeout=ECHO)
+        finally:
+            if echo is not None:
+                echo.cancel()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` in the background; `stop` waits for it."""
+        # A context of its own: it must not keep the worker of the handler that happened to start it.
+        task = asyncio.create_task(work, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    async def stop(self) -> None:
+        """Finish what runs in the background, then close what is open."""
+        _nodes.pop(asyncio.get_running_loop(), None)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.layer.aclose()
+        self.workers.close()
+
+    # private
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("background work failed", exc_info=error)
+
+
+_nodes: WeakKeyDictionary[asyncio.AbstractEventLoop, Node] = WeakKeyDictionary()
