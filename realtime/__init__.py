@@ -1,0 +1,39 @@
+"""Phoenix Channels for Django: a real-time feature as plain as a view."""
+
+from .exceptions import (
+    EngineUnavailable,
+    InvalidTopic,
+    Misconfigured,
+    NotJoined,
+    ProtocolError,
+    RealtimeError,
+    Refused,
+    Unencodable,
+)
+from .handlers import Channel, handle_in
+from .protocol.messages import Reply
+from .publish import abroadcast, broadcast
+from .routing import Router, channel, include
+from .socket import Socket
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Channel",
+    "EngineUnavailable",
+    "InvalidTopic",
+    "Misconfigured",
+    "NotJoined",
+    "ProtocolError",
+    "RealtimeError",
+    "Refused",
+    "Reply",
+    "Router",
+    "Socket",
+    "Unencodable",
+    "abroadcast",
+    "broadcast",
+    "channel",
+    "handle_in",
+    "include",
+]

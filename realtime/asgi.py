@@ -1,0 +1,74 @@
+"""with_realtime: the sockets of a project beside its pages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from django.apps import apps
+from django.core.handlers.asgi import ASGIHandler
+
+from . import conf
+from .consumers.websocket import SocketConsumer
+from .node import Node
+
+Scope = MutableMapping[str, Any]
+Application = Callable[[Scope, Callable[..., Any], Callable[..., Any]], Awaitable[None]]
+
+
+def with_realtime(application: Any) -> Application:
+    """Return an ASGI application that serves the project's router, and hands everything else to `application`.
+
+    application = with_realtime(get_asgi_application())
+
+    `application` may itself be a ProtocolTypeRouter with other consumers. Raises Misconfigured where REALTIME
+    names no router.
+    """
+    paths = conf.router().paths
+    sockets = _with_user(SocketConsumer.as_asgi())
+
+    async def serve(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        if scope["type"] == "lifespan":
+            await _live(application, scope, receive, send)
+        elif scope["type"] != "websocket":
+            await application(scope, receive, send)
+        elif scope["path"].removeprefix(scope.get("root_path", "")) in paths:
+            await sockets(scope, receive, send)
+        elif isinstance(application, ASGIHandler):  # Django alone serves no WebSocket
+            await receive()
+            await send({"type": "websocket.close", "code": 4404})
+        else:
+            await application(scope, receive, send)
+
+    return serve
+
+
+def _with_user(application: Any) -> Any:
+    """Give sockets the session's user, where the project has users."""
+    if not apps.is_installed("django.contrib.auth") or not apps.is_installed("django.contrib.sessions"):
+        return application
+    from channels.auth import AuthMiddlewareStack  # imports models, so only where they are installed
+
+    return AuthMiddlewareStack(application)
+
+
+async def _live(application: Any, scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    """Take part in the server's life, so that nothing of ours outlasts it (daphne has no such protocol)."""
+    if not isinstance(application, ASGIHandler):
+        try:
+            await application(scope, receive, send)
+        finally:
+            await _stop()
+        return
+    while True:
+        event = (await receive())["type"]
+        if event == "lifespan.shutdown":
+            await _stop()
+        await send({"type": f"{event}.complete"})
+        if event == "lifespan.shutdown":
+            return
+
+
+async def _stop() -> None:
+    if node := Node.running():
+        await node.stop()

@@ -1,0 +1,94 @@
+"""SocketConsumer: a WebSocket that speaks Phoenix Channels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from channels.consumer import AsyncConsumer
+
+from .. import conf
+from ..connection import Connection
+from ..exceptions import ProtocolError, Refused
+from ..node import Node
+from ..protocol.messages import Frame
+from ..protocol.serializers import Serializer, serializer_for
+from ..routing import Router
+from ..socket import Socket
+from .handshake import origin_is_allowed, query_params
+
+logger = logging.getLogger("realtime.socket")
+
+Event = MutableMapping[str, Any]
+SUBPROTOCOL = "phoenix"
+
+
+class SocketConsumer(AsyncConsumer):
+    """One WebSocket. `with_realtime` mounts it; by hand it goes where any Channels consumer goes.
+
+    URLRouter([path("ws/websocket", SocketConsumer.as_asgi())])
+
+    It reads its own messages: the loop of AsyncConsumer passes each through one thread that the whole process shares,
+    and takes a channel of the layer that nothing here needs.
+    """
+
+    def __init__(self, router: Router | None = None) -> None:
+        self._router = router or conf.router()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self._send = send
+        await receive()  # websocket.connect
+        node = Node.current()
+        try:
+            serializer, socket = await self._admit(scope, node)
+        except Refused as refusal:
+            logger.info("refused a socket: %s", refusal)
+            await self._close(4403)  # before the accept, so that the handshake is answered 403
+            return
+        await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
+        connection = Connection(node, self._router, socket, serializer, write=self._write, close=self._close)
+        try:
+            await self._listen(connection, receive)
+        finally:
+            # In the background: a server kills an application that takes its time after the disconnect.
+            node.spawn(connection.end())
+
+    async def _admit(self, scope: MutableMapping[str, Any], node: Node) -> tuple[Serializer, Socket]:
+        """Return what to speak and with whom. Raises Refused."""
+        if not origin_is_allowed(scope, node.settings.ALLOWED_ORIGINS):
+            raise Refused("origin not allowed")
+        try:
+            params = query_params(scope.get("query_string", b""))
+            serializer = serializer_for(params.get("vsn"))
+        except (ProtocolError, ValueError, TypeError) as error:
+            raise Refused(str(error)) from error
+        socket = self._router.socket(scope, params)
+        try:
+            await node.workers.call(socket.connect, params)
+        except Refused:
+            raise
+        except Exception as error:
+            logger.exception("%s crashed in connect", type(socket).__name__)
+            raise Refused("connect crashed") from error
+        return serializer, socket
+
+    async def _listen(self, connection: Connection, receive: Callable[[], Awaitable[Event]]) -> None:
+        while (event := await receive())["type"] != "websocket.disconnect":
+            frame = event.get("text")
+            try:
+                connection.receive(event.get("bytes") or b"" if frame is None else frame)
+            except ProtocolError as error:
+                logger.info("closed a socket with %d: %s", error.close_code, error.reason)
+                await self._close(error.close_code)
+                return
+
+    async def _write(self, frame: Frame) -> None:
+        await self._send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})
+
+    async def _close(self, code: int) -> None:
+        await self._send({"type": "websocket.close", "code": code})
+
+
+def _subprotocol(scope: MutableMapping[str, Any]) -> str | None:
+    return SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None

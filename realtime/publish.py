@@ -1,0 +1,70 @@
+"""The verb for everybody outside a channel: broadcast to a topic, from any process of the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from django.db import connections
+
+from . import conf
+from .engine.client import sync_client, translated
+from .engine.keys import Keys
+from .exceptions import InvalidTopic
+from .node import Node
+from .payloads import encode_object
+from .protocol.messages import TOPIC_BYTES, Broadcast, is_topic
+from .protocol.serializers import pack
+
+
+def broadcast(topic: str, event: str, payload: Any = None, *, on_commit: bool = True) -> None:
+    """Send an event to everybody on `topic`, wherever they are connected.
+
+    broadcast("rooms:lobby", "new:message", {"username": "shell", "content": "hello"})
+
+    Works in any process and thread: a view, a task, a shell, a forked child, inside or outside a running loop. Inside
+    a transaction it waits for the commit, and a rollback sends nothing; on_commit=False sends at once. The payload is
+    encoded now, in any case: a JSON object, in which datetimes, UUIDs, Decimals, Structs and lazy strings may stand.
+
+    Raises InvalidTopic and Unencodable; EngineUnavailable when the engine is away (after a commit that is logged
+    instead, for what was committed stays so); Misconfigured when no engine is set.
+    """
+    message = _checked(topic, event, payload)
+    transaction = _open_transaction() if on_commit else None
+    if transaction is None:
+        _send(message)
+    else:
+        transaction.on_commit(partial(_send, message), robust=True)
+
+
+async def abroadcast(topic: str, event: str, payload: Any = None) -> None:
+    """Send an event to everybody on `topic`, without blocking the loop; see `broadcast`. Waits for no transaction."""
+    message = _checked(topic, event, payload)
+    if node := Node.running():
+        await node.publish(message)
+    else:
+        await asyncio.to_thread(_send, message)
+
+
+# private
+
+
+def _checked(topic: str, event: str, payload: Any) -> Broadcast:
+    if not is_topic(topic):
+        raise InvalidTopic(
+            f"a topic is 1 to {TOPIC_BYTES} bytes of text without white space or control characters, not {topic!r:.80}"
+        )
+    if not isinstance(event, str) or not event:
+        raise InvalidTopic(f"an event is a name like 'new:message', not {event!r:.80}")
+    return Broadcast(topic, event, encode_object(payload))
+
+
+def _send(message: Broadcast) -> None:
+    with translated():
+        sync_client(conf.engine()).publish(Keys(conf.settings().PREFIX).bus(message.topic), pack(message))
+
+
+def _open_transaction() -> Any:
+    """Return the connection of this thread that is inside a transaction, or None."""
+    return next((found for found in connections.all(initialized_only=True) if found.in_atomic_block), None)
