@@ -1,0 +1,49 @@
+"""The chat's settings. What realtime needs of a project is marked; the rest is what startproject writes."""
+
+import os
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+DEBUG = os.environ.get("DEBUG", "1") == "1"
+SECRET_KEY = os.environ.get("SECRET_KEY", "insecure-and-only-for-development" if DEBUG else "")
+ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "").split()
+
+INSTALLED_APPS = [
+    "daphne",  # first, so that runserver speaks WebSocket
+    "realtime",  # ← realtime
+    "chatty",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+]
+
+REALTIME = {"ROUTER": "chatty.routing.router"}  # ← realtime
+ASGI_APPLICATION = "chatty.asgi.application"  # ← realtime
+
+# Ordinary consumers may share the engine; realtime itself does not need this.
+CHANNEL_LAYERS = {"default": {"BACKEND": "realtime.engine.layer.RedisChannelLayer"}}
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "chatty.middleware.content_security_policy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "chatty.urls"
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+
+USE_TZ = True
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
