@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import os
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -28,17 +29,10 @@ RETIRED = SOCKET + ".retired"
 PERIOD = 1.0  # between two looks at who is connected
 PATIENCE = 5.0  # for a predecessor that is just ending
 START = 30.0  # for Valkey to answer; it takes 0.04 on a quiet machine
-CONFIG = {
-    "--port": "0",
-    "--unixsocket": SOCKET,
-    "--unixsocketperm": "700",
-    "--save": "",
-    "--appendonly": "no",
-    "--maxmemory-policy": "noeviction",
-    "--daemonize": "no",
-    "--loglevel": "warning",
-    "--logfile": "",
-}
+CONFIG = shlex.split(f"""
+    --port 0 --unixsocket {SOCKET} --unixsocketperm 700
+    --save '' --appendonly no --maxmemory-policy noeviction --loglevel warning
+""")
 
 
 def answers(path: str, timeout: float = 1.0) -> bool:
@@ -58,10 +52,9 @@ class Valkey:
 
     def __init__(self, binary: str, lock: int) -> None:
         us = os.getpid()
-        command = [binary, *(word for option in CONFIG.items() for word in option)]
         # The lock goes with it: should we be killed, our successor waits until Valkey, too, is gone.
         self.process = subprocess.Popen(
-            command,
+            [binary, *CONFIG],
             stdout=2,
             pass_fds=[lock],
             preexec_fn=lambda: die_with(us),  # noqa: PLW1509  (we have no threads)
@@ -90,10 +83,6 @@ class Valkey:
         # No body: a script has run for seconds and Valkey answers -BUSY. Somebody is using it.
         return int(fields.get(b"connected_clients", 2)) - 1, int(fields.get(b"total_connections_received", 0))
 
-    def wait(self, seconds: float) -> None:
-        """Sleep, but not past the end of Valkey, which makes the connection readable."""
-        select.select([self.connection], [], [], seconds)
-
     def shut_down(self) -> None:
         self.connection.settimeout(2)
         with contextlib.suppress(OSError):
@@ -116,8 +105,7 @@ def die_with(parent: int) -> None:
     if sys.platform == "linux":
         import ctypes
 
-        PR_SET_PDEATHSIG = 1
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
         if os.getppid() != parent:  # it ended before we asked
             os._exit(1)
 
@@ -176,9 +164,6 @@ def sweep() -> None:
             os.unlink(name)
 
 
-# From start to end
-
-
 def ready() -> None:
     """Tell the process that started us, if it is still there, and let go of its pipe."""
     with contextlib.suppress(OSError):
@@ -210,7 +195,7 @@ def watch(valkey: Valkey, lock: int, idle: float) -> str:
                 return f"no client for {idle:g} s"
         except OSError:
             return "Valkey is gone"
-        valkey.wait(PERIOD)
+        select.select([valkey.connection], [], [], PERIOD)  # a pause, cut short by the end of Valkey
     return "the folder's files were removed"
 
 
