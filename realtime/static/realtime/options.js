@@ -1,0 +1,35 @@
+import {reconnectAfterMs, rejoinAfterMs} from "./backoff.js";
+import {closure} from "./callbacks.js";
+import {HEARTBEAT_INTERVAL_MS, MAX_BUFFERED, TIMEOUT_MS, VSN} from "./constants.js";
+import {Serializer} from "./serializer.js";
+
+/**
+ * Return the options of a socket with all that was left out filled in, params and token as functions.
+ *
+ * @param {object} opts  see `SocketOptions` in realtime.d.ts
+ */
+export function withDefaults(opts) {
+  const heartbeatIntervalMs = opts.heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS;
+  return {
+    transport: opts.transport ?? globalThis.WebSocket,
+    timeout: opts.timeout ?? TIMEOUT_MS,
+    heartbeatIntervalMs,
+    heartbeatTimeoutMs: opts.heartbeatTimeoutMs ?? heartbeatIntervalMs,
+    reconnectAfterMs: opts.reconnectAfterMs ?? (tries => reconnectAfterMs(tries)),
+    rejoinAfterMs: opts.rejoinAfterMs ?? (tries => rejoinAfterMs(tries)),
+    maxBuffered: opts.maxBuffered ?? MAX_BUFFERED,
+    params: closure(opts.params ?? {}),
+    authToken: closure(opts.authToken),
+    logger: opts.logger ?? (opts.debug ? logToConsole : null),
+    encode: opts.encode ?? Serializer.encode,
+    decode: opts.decode ?? Serializer.decode,
+    vsn: opts.vsn ?? VSN,
+    binaryType: opts.binaryType ?? "arraybuffer",
+  };
+}
+
+// private
+
+function logToConsole(kind, msg, data) {
+  console.log(`${kind}: ${msg}`, data);
+}

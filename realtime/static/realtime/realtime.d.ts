@@ -1,0 +1,212 @@
+/** Any JSON value, or bytes. Say more where you know more: `channel.on<Message>("new:message", ...)`. */
+export type Payload = any;
+
+/** An object, or a function that is asked for one each time it is needed. */
+export type Params = object | (() => object);
+
+export type ConnectionState = "connecting" | "open" | "closing" | "closed";
+export type ChannelState = "closed" | "errored" | "joined" | "joining" | "leaving";
+
+/** The status of an answer. The server may make up others; "timeout" is the client's own. */
+export type PushStatus = "ok" | "error" | "timeout" | (string & {});
+
+export interface Message<P = Payload> {
+  join_ref: string | null;
+  ref: string | null;
+  topic: string;
+  event: string;
+  payload: P;
+}
+
+/** A message as `Socket.push` takes it. */
+export interface OutgoingMessage {
+  join_ref?: string | null;
+  ref?: string | null;
+  topic: string;
+  event: string;
+  payload?: Payload;
+}
+
+/** What `onClose` of a socket is told; a browser's `CloseEvent` is one. */
+export interface Closed {
+  readonly code: number;
+  readonly reason: string;
+  readonly wasClean: boolean;
+}
+
+/** The last close with a code of the application, 4000 to 4999. */
+export interface CloseReason {
+  code: number;
+  reason: string;
+}
+
+/** What `onError` of a channel is told when the connection was lost. */
+export interface TransportLost {
+  source: "transport";
+  reason: "connection_closed" | "connection_error" | "heartbeat_timeout";
+}
+
+/** As much of a WebSocket as the client uses. */
+export interface Transport {
+  readonly readyState: number;
+  binaryType: any;
+  onopen: any;
+  onmessage: any;
+  onerror: any;
+  onclose: any;
+  send(frame: any): void;
+  close(code?: number, reason?: string): void;
+}
+
+export interface TransportClass {
+  new (url: string, protocols?: string[]): Transport;
+}
+
+export type Encode = (message: Message, callback: (frame: string | ArrayBuffer) => any) => any;
+export type Decode = (frame: any, callback: (message: Message) => any) => any;
+export type Logger = (kind: string, msg: string, data: any) => void;
+
+/** Times are milliseconds. */
+export interface SocketOptions {
+  /** A WebSocket class. Default: the one of the browser. */
+  transport?: TransportClass;
+  /** How long a join or a push may wait for its answer. Default: 10000. */
+  timeout?: number;
+  /** From one heartbeat to the next. Default: 30000, less up to a tenth. */
+  heartbeatIntervalMs?: number;
+  /** How long a heartbeat may wait for its answer. Default: `heartbeatIntervalMs`. */
+  heartbeatTimeoutMs?: number;
+  /** The wait before a new connection; the first try is 1. Default: random, up to 10 s. */
+  reconnectAfterMs?: (tries: number) => number;
+  /** The wait before a channel is joined again; the first try is 1. Default: random, up to 10 s. */
+  rejoinAfterMs?: (tries: number) => number;
+  /** Messages the socket, and each channel, keep while nothing can be sent. Default: 1000. */
+  maxBuffered?: number;
+  /** Become the query of the address; a function is asked at each connect. */
+  params?: Params;
+  /** Sent as a subprotocol, out of sight of access logs; a function is asked at each connect. */
+  authToken?: string | null | (() => string | null | undefined);
+  logger?: Logger | null;
+  /** Log to the console, if no logger is given. */
+  debug?: boolean;
+  encode?: Encode;
+  decode?: Decode;
+  /** Default: "2.0.0". */
+  vsn?: string;
+  /** Default: "arraybuffer". */
+  binaryType?: BinaryType;
+}
+
+/** One connection to the server, over which any number of channels run; it comes back by itself when lost. */
+export class Socket {
+  /** @param endPoint "/ws", "//host/ws" or "wss://host/ws" */
+  constructor(endPoint: string, opts?: SocketOptions);
+
+  readonly endPoint: string;
+  readonly timeout: number;
+  readonly maxBuffered: number;
+  readonly channels: Channel[];
+  readonly sendBuffer: OutgoingMessage[];
+  readonly establishedConnections: number;
+  /** The WebSocket, or null while there is none. */
+  readonly conn: Transport | null;
+  /** Why the application last closed the connection; null if it did not, and once open again. */
+  readonly closeReason: CloseReason | null;
+
+  /** Connect, and stay connected until `disconnect`. */
+  connect(): void;
+  /** Close the connection and do not come back. Pushes that wait for an answer get an error. */
+  disconnect(callback?: () => void, code?: number, reason?: string): void;
+  /** Make a channel; nothing is sent before its `join`. */
+  channel(topic: string, params?: Params): Channel;
+  /** Forget a channel; it hears nothing more. */
+  remove(channel: Channel): void;
+  /** Leave the channels of a topic. */
+  leaveOpenTopic(topic: string): void;
+  /** Send a message, or keep it until the connection is open; false if the buffer was full. */
+  push(message: OutgoingMessage): boolean;
+  /** Send what was kept while there was no connection. */
+  flushSendBuffer(): void;
+
+  onOpen(callback: () => void): number;
+  onClose(callback: (event: Closed) => void): number;
+  onError(callback: (error: any, transport: TransportClass, establishedConnections: number) => void): number;
+  onMessage(callback: (message: Message) => void): number;
+  /** Take callbacks off again, by the refs that `onOpen` and the others returned. */
+  off(refs: number[]): void;
+
+  /** Measure a round trip to the server; false without a connection. */
+  ping(callback: (milliseconds: number) => void): boolean;
+  isConnected(): boolean;
+  connectionState(): ConnectionState;
+  protocol(): "ws" | "wss";
+  endPointURL(): string;
+  makeRef(): string;
+  log(kind: string, msg: string, data?: any): void;
+}
+
+/** One topic as this client takes part in it. Made by `Socket.channel`. */
+export class Channel {
+  private constructor();
+
+  readonly topic: string;
+  readonly socket: Socket;
+  readonly state: ChannelState;
+  readonly timeout: number;
+  readonly joinedOnce: boolean;
+  readonly joinPush: Push;
+  /** What is sent with the next join. */
+  params: () => object;
+
+  /** Join the topic, and join it again after each loss. Throws at the second call. */
+  join(timeout?: number): Push;
+  /** Leave the topic for good. */
+  leave(timeout?: number): Push;
+  /** Send an event; while the channel is not joined it waits. Throws if `join` was never called. */
+  push(event: string, payload?: Payload, timeout?: number): Push;
+
+  /** Call back at each event of the server; bound once, it outlives rejoins. */
+  on<P = Payload>(
+    event: string,
+    callback: (payload: P, ref: string | null, joinRef: string | null) => void,
+  ): number;
+  /** Take off one callback, or all of the event without a ref. */
+  off(event: string, ref?: number): void;
+  /** Call back when the channel is closed for good. */
+  onClose(callback: (payload: Payload) => void): number;
+  /** Call back when the channel crashed or lost its connection; it will be joined again. */
+  onError(callback: (reason: TransportLost | Payload) => void): number;
+  /** Override to look at, or change, each payload; must return the payload. */
+  onMessage(event: string, payload: Payload, ref: string | null, joinRef: string | null): Payload;
+
+  /** Whether a push would be sent at once. */
+  canPush(): boolean;
+  isClosed(): boolean;
+  isErrored(): boolean;
+  isJoined(): boolean;
+  isJoining(): boolean;
+  isLeaving(): boolean;
+  joinRef(): string | null;
+}
+
+/** One message to the server and its answer. */
+export class Push {
+  private constructor();
+
+  readonly channel: Channel;
+  readonly event: string;
+  readonly timeout: number;
+  readonly ref: string | null;
+  readonly sent: boolean;
+
+  /** Call back when the answer has this status; at once if it is there already. */
+  receive<R = Payload>(status: PushStatus, callback: (response: R) => void): this;
+  /** Forget the answer and send the message again. */
+  resend(timeout?: number): void;
+}
+
+/** Version 2 of the Phoenix wire format. */
+export const Serializer: {
+  encode(message: Message, callback: (frame: string | ArrayBuffer) => any): any;
+  decode(frame: string | ArrayBuffer | ArrayBufferView, callback: (message: Message) => any): any;
+};

@@ -1,0 +1,6 @@
+// Private parts begin with an underscore and not with a #, because Alpine and Vue hand objects out wrapped
+// in proxies, and no # part can be reached through a proxy.
+export {Channel} from "./channel.js";
+export {Push} from "./push.js";
+export {Serializer} from "./serializer.js";
+export {Socket} from "./socket.js";

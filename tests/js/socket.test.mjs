@@ -1,0 +1,490 @@
+import assert from "node:assert/strict";
+import {test} from "node:test";
+
+import {Socket} from "../../realtime/static/realtime/realtime.js";
+import {FRAMES, FakeWebSocket, connected, eventsOf, joined, recorder, reports, setUp} from "./fakes.mjs";
+
+const MESSAGE = {join_ref: null, ref: "9", topic: "t", event: "e", payload: {}};
+const MESSAGE_FRAME = '[null,"9","t","e",{}]';
+
+// Connecting
+
+test("connect opens one transport at the end point, for bytes as ArrayBuffers", t => {
+  const {socket, conns} = setUp(t, {params: {user: "ada"}});
+  socket.connect();
+  socket.connect();
+  assert.deepEqual(conns.map(conn => conn.url), ["ws://host/ws/websocket?user=ada&vsn=2.0.0"]);
+  assert.equal(conns[0].binaryType, "arraybuffer");
+  assert.equal(conns[0].protocols, undefined);
+});
+
+test("connecting again while it waits to reconnect does not wait", t => {
+  const {socket, conns, last, elapse} = connected(t);
+  last().closes();
+  socket.connect();
+  assert.equal(conns.length, 2);
+  elapse(10_000);
+  assert.equal(conns.length, 2);
+});
+
+test("params and token that are functions are asked at every connect", t => {
+  let count = 0;
+  const {socket, conns, last, elapse} = setUp(t, {
+    params: () => ({n: count += 1}),
+    authToken: () => `token${count}`,
+  });
+  socket.connect();
+  last().fails();
+  elapse(100);
+  assert.deepEqual(conns.map(conn => new URL(conn.url).searchParams.get("n")), ["1", "2"]);
+  const tokens = conns.map(conn => Buffer.from(conn.protocols[1].split(".").at(-1), "base64url").toString());
+  assert.deepEqual(tokens, ["token1", "token2"]);
+});
+
+test("the state is the transport's", t => {
+  const {socket, last} = setUp(t);
+  const states = [socket.connectionState()];
+  socket.connect();
+  states.push(socket.connectionState());
+  last().opens();
+  states.push(socket.connectionState(), socket.isConnected());
+  last().readyState = 2;
+  states.push(socket.connectionState(), socket.isConnected());
+  last().closes();
+  states.push(socket.connectionState());
+  assert.deepEqual(states, ["closed", "connecting", "open", true, "closing", false, "closed"]);
+});
+
+test("a mistake in the first connect is thrown to who made it", t => {
+  const {socket, conns, elapse} = setUp(t, {params: () => { throw new Error("mine"); }});
+  assert.throws(() => socket.connect(), /mine/);
+  elapse(10_000);
+  assert.equal(conns.length, 0);
+});
+
+test("without a WebSocket anywhere, connect says what is missing", t => {
+  const {WebSocket} = globalThis;
+  delete globalThis.WebSocket;
+  t.after(() => { if (WebSocket) globalThis.WebSocket = WebSocket; });
+  assert.throws(() => new Socket("ws://host/ws").connect(), /transport/);
+});
+
+test("the WebSocket of the page is the default transport", t => {
+  const {WebSocket} = globalThis;
+  globalThis.WebSocket = FakeWebSocket;
+  t.after(() => { globalThis.WebSocket = WebSocket; });
+  assert.equal(new Socket("ws://host/ws").transport, FakeWebSocket);
+});
+
+// Coming back
+
+for (const code of [1000, 1001, 1006, 1011, 1012, 4008]) {
+  test(`a close with ${code} that nobody here asked for is followed by a reconnect`, t => {
+    const {conns, last, elapse} = connected(t);
+    last().closes(code);
+    elapse(100);
+    assert.equal(conns.length, 2);
+  });
+}
+
+test("a connection that was refused is tried again, for ever", t => {
+  const {socket, conns, last, elapse} = setUp(t, {reconnectAfterMs: () => 100});
+  socket.connect();
+  for (let i = 0; i < 50; i += 1) {
+    last().fails();
+    elapse(100);
+  }
+  assert.equal(conns.length, 51);
+});
+
+test("each failure makes the wait longer", t => {
+  const waits = [];
+  const {socket, last, elapse} = setUp(t, {reconnectAfterMs: tries => { waits.push(tries); return 100; }});
+  socket.connect();
+  for (let i = 0; i < 4; i += 1) {
+    last().fails();
+    elapse(100);
+  }
+  assert.deepEqual(waits, [1, 2, 3, 4]);
+});
+
+test("a connection that lasted makes the wait short again", t => {
+  const waits = [];
+  const {socket, last, elapse} = setUp(t, {reconnectAfterMs: tries => { waits.push(tries); return 100; }});
+  socket.connect();
+  last().fails();
+  elapse(100);
+  last().opens();
+  elapse(5_000);
+  last().closes();
+  assert.deepEqual(waits, [1, 1]);
+});
+
+test("a server that accepts and hangs up at once does not make the wait short again", t => {
+  const waits = [];
+  const {socket, last, elapse} = setUp(t, {reconnectAfterMs: tries => { waits.push(tries); return 100; }});
+  socket.connect();
+  for (let i = 0; i < 4; i += 1) {
+    last().opens();
+    elapse(1_000);
+    last().closes(4403, "forbidden");
+    elapse(100);
+  }
+  assert.deepEqual(waits, [1, 2, 3, 4]);
+});
+
+test("the default wait is random", t => {
+  const {conns, last, elapse, socket} = setUp(t, {reconnectAfterMs: undefined});
+  socket.connect();
+  t.mock.method(Math, "random", () => 0.5);
+  last().fails();
+  elapse(270);
+  assert.equal(conns.length, 1);
+  elapse(10);
+  assert.equal(conns.length, 2);
+});
+
+test("params that throw at a reconnect are reported, and tried again later", t => {
+  const errors = reports(t);
+  let broken = false;
+  const {socket, conns, last, elapse} = setUp(t, {params: () => {
+    if (broken) throw new Error("mine");
+    return {};
+  }});
+  socket.connect();
+  broken = true;
+  last().fails();
+  elapse(100);
+  broken = false;
+  elapse(200);
+  assert.deepEqual(errors.map(error => error.message), ["mine"]);
+  assert.equal(conns.length, 2);
+});
+
+test("what a lost connection still says is not heard", t => {
+  const {socket, last, elapse} = connected(t);
+  const heard = recorder();
+  socket.onMessage(heard);
+  const old = last();
+  elapse(60_000); // the heartbeat was not answered
+  old.says(MESSAGE_FRAME);
+  old.closes(1006);
+  assert.equal(old.closedWith.reason, "heartbeat timeout");
+  assert.deepEqual(heard.calls, []);
+});
+
+// Disconnecting
+
+test("disconnect closes the transport and never comes back", t => {
+  const {socket, conns, last, elapse} = connected(t);
+  socket.disconnect(undefined, 4000, "bye");
+  assert.deepEqual(last().closedWith, {code: 4000, reason: "bye"});
+  assert.equal(socket.connectionState(), "closed");
+  last().closes(4000);
+  elapse(60_000);
+  assert.equal(conns.length, 1);
+});
+
+test("disconnect closes with 1000 unless told otherwise", t => {
+  const {socket, last} = connected(t);
+  socket.disconnect();
+  assert.deepEqual(last().closedWith, {code: 1000, reason: ""});
+});
+
+test("disconnect ends the wait for a reconnect", t => {
+  const {socket, conns, last, elapse} = connected(t);
+  last().closes();
+  socket.disconnect();
+  elapse(60_000);
+  assert.equal(conns.length, 1);
+});
+
+test("disconnect from a callback of the close holds", t => {
+  const {socket, conns, last, elapse} = connected(t);
+  socket.onClose(() => socket.disconnect());
+  last().closes();
+  elapse(60_000);
+  assert.equal(conns.length, 1);
+});
+
+test("disconnect calls back when the transport is down", t => {
+  const {socket, last, elapse} = connected(t);
+  const done = recorder();
+  socket.disconnect(() => done("down"));
+  assert.deepEqual(done.calls, []);
+  last().closes(1000);
+  elapse(2_000);
+  assert.deepEqual(done.calls, ["down"]);
+});
+
+test("disconnect calls back after a second if the transport hangs, and only once", t => {
+  const {socket, last, elapse} = connected(t);
+  const done = recorder();
+  socket.disconnect(() => done("down"));
+  elapse(1_000);
+  assert.deepEqual(done.calls, ["down"]);
+  last().closes(1006);
+  assert.deepEqual(done.calls, ["down"]);
+});
+
+test("disconnect without a connection calls back at once", t => {
+  const {socket} = setUp(t);
+  const done = recorder();
+  socket.disconnect(() => done("down"));
+  assert.deepEqual(done.calls, ["down"]);
+});
+
+test("disconnect tells the close callbacks, once", t => {
+  const {socket, last} = connected(t);
+  const closes = recorder();
+  socket.onClose(closes);
+  socket.disconnect(undefined, 1000, "bye");
+  last().closes(1000);
+  assert.deepEqual(closes.calls, [{code: 1000, reason: "bye", wasClean: true}]);
+});
+
+test("a socket can connect again after disconnect", t => {
+  const {socket, conns, last} = connected(t);
+  socket.disconnect();
+  socket.connect();
+  last().opens();
+  assert.equal(conns.length, 2);
+  assert.ok(socket.isConnected());
+});
+
+const timers = () => process.getActiveResourcesInfo().filter(name => name === "Timeout").length;
+
+test("disconnect without a connection ends the wait of joins", () => {
+  const before = timers();
+  const socket = new Socket("ws://host/ws", {transport: FakeWebSocket});
+  socket.channel("a").join();
+  assert.ok(timers() > before);
+  socket.disconnect();
+  assert.equal(timers(), before);
+});
+
+test("disconnect leaves no timer running", () => {
+  const before = timers();
+  const conns = [];
+  class Transport extends FakeWebSocket {
+    constructor(...args) {
+      super(...args);
+      conns.push(this);
+    }
+  }
+  const socket = new Socket("ws://host/ws", {transport: Transport});
+  const [room, refused, asking, leaving] = ["a", "b", "c", "d"].map(topic => socket.channel(topic));
+  [room, refused, asking, leaving].forEach(channel => channel.join());
+  room.push("waits for the join");
+  socket.connect();
+  conns[0].opens();
+  conns[0].says('["1","1","a","phx_reply",{"status":"ok","response":{}}]');
+  conns[0].says('["2","2","b","phx_reply",{"status":"error","response":{}}]');
+  conns[0].says('["4","4","d","phx_reply",{"status":"ok","response":{}}]');
+  leaving.leave();
+  room.push("e");
+  refused.push("buffered");
+  assert.ok(timers() > before);
+  socket.disconnect();
+  assert.equal(timers(), before);
+});
+
+// Why it was closed
+
+test("a close with a code of the application is kept until the socket is open again", t => {
+  const {socket, last, elapse} = connected(t);
+  assert.equal(socket.closeReason, null);
+  last().closes(4403, "forbidden");
+  assert.deepEqual(socket.closeReason, {code: 4403, reason: "forbidden"});
+  elapse(100);
+  last().fails();
+  assert.deepEqual(socket.closeReason, {code: 4403, reason: "forbidden"});
+  elapse(200);
+  last().opens();
+  assert.equal(socket.closeReason, null);
+});
+
+for (const code of [1000, 1012, 3999, 5000]) {
+  test(`a close with ${code} is no reason of the application`, t => {
+    const {socket, last} = connected(t);
+    last().closes(code, "x");
+    assert.equal(socket.closeReason, null);
+  });
+}
+
+// Sending
+
+test("a message is sent at once when connected", t => {
+  const {socket, last} = connected(t);
+  assert.equal(socket.push(MESSAGE), true);
+  assert.deepEqual(last().sent, [MESSAGE_FRAME]);
+});
+
+test("messages from before the open are sent in order, once", t => {
+  const {socket, last} = setUp(t);
+  socket.push({...MESSAGE, ref: "1"});
+  socket.connect();
+  socket.push({...MESSAGE, ref: "2"});
+  last().opens();
+  socket.flushSendBuffer();
+  assert.deepEqual(last().sent, ['[null,"1","t","e",{}]', '[null,"2","t","e",{}]']);
+});
+
+test("flushing without a connection loses nothing", t => {
+  const {socket, last} = setUp(t);
+  socket.push(MESSAGE);
+  socket.flushSendBuffer();
+  socket.connect();
+  last().opens();
+  assert.deepEqual(last().sent, [MESSAGE_FRAME]);
+});
+
+test("a message for a connection that is closing is kept for the next one", t => {
+  const {socket, last, elapse} = connected(t);
+  last().readyState = 2;
+  socket.push(MESSAGE);
+  last().closes();
+  elapse(100);
+  last().opens();
+  assert.deepEqual(last().sent, [MESSAGE_FRAME]);
+});
+
+test("a full buffer drops the message and says so", t => {
+  const {socket} = setUp(t, {maxBuffered: 2});
+  assert.deepEqual([1, 2, 3].map(() => socket.push(MESSAGE)), [true, true, false]);
+  assert.equal(socket.sendBuffer.length, 2);
+});
+
+test("the buffer holds 1000 messages by default", t => {
+  const {socket} = setUp(t);
+  for (let i = 0; i < 1000; i += 1) socket.push(MESSAGE);
+  assert.equal(socket.push(MESSAGE), false);
+});
+
+test("one message that cannot be encoded does not hold up those behind it", t => {
+  const errors = reports(t);
+  const {socket, last} = setUp(t);
+  socket.push({...MESSAGE, payload: {big: 1n}});
+  socket.push(MESSAGE);
+  socket.connect();
+  last().opens();
+  assert.deepEqual(last().sent, [MESSAGE_FRAME]);
+  assert.equal(errors.length, 1);
+});
+
+test("encode and decode can be replaced", t => {
+  const {socket, last} = connected(t, {
+    encode: (message, callback) => callback(`<${message.event}>`),
+    decode: (frame, callback) => callback({...MESSAGE, event: frame}),
+  });
+  const heard = recorder();
+  socket.onMessage(heard);
+  socket.push(MESSAGE);
+  last().says("hello");
+  assert.deepEqual(last().sent, ["<e>"]);
+  assert.deepEqual(heard.calls, [{...MESSAGE, event: "hello"}]);
+});
+
+test("refs are numbers that count up, as strings", t => {
+  const {socket} = setUp(t);
+  assert.deepEqual([socket.makeRef(), socket.makeRef()], ["1", "2"]);
+});
+
+// Callbacks
+
+test("callbacks hear of open, message, error and close", t => {
+  const {socket, last} = setUp(t);
+  const heard = [];
+  socket.onOpen(() => heard.push("open"));
+  socket.onMessage(message => heard.push(message));
+  socket.onError((error, transport, established) => heard.push([error.type, transport, established]));
+  socket.onClose(event => heard.push(event.code));
+  socket.connect();
+  last().opens();
+  last().says(MESSAGE_FRAME);
+  last().fails();
+  assert.deepEqual(heard, ["open", MESSAGE, ["error", socket.transport, 1], 1006]);
+});
+
+test("off takes callbacks off by their refs", t => {
+  const {socket, last} = setUp(t);
+  const heard = recorder();
+  socket.off([socket.onOpen(() => heard("open")), socket.onClose(() => heard("close"))]);
+  socket.onOpen(() => heard("kept"));
+  socket.connect();
+  last().opens();
+  last().closes();
+  assert.deepEqual(heard.calls, ["kept"]);
+});
+
+test("a callback that throws is reported and stops nothing", t => {
+  const errors = reports(t);
+  const {socket, last} = setUp(t);
+  const heard = recorder();
+  socket.onOpen(() => { throw new Error("open"); });
+  socket.onMessage(() => { throw new Error("message"); });
+  socket.onMessage(() => heard("message"));
+  socket.connect();
+  last().opens();
+  last().says(MESSAGE_FRAME, MESSAGE_FRAME);
+  assert.deepEqual(errors.map(error => error.message), ["open", "message", "message"]);
+  assert.deepEqual(heard.calls, ["message", "message"]);
+});
+
+test("a frame that cannot be read is reported and the next one is read", t => {
+  const errors = reports(t);
+  const {socket, last} = connected(t);
+  const heard = recorder();
+  socket.onMessage(heard);
+  last().says("no JSON", MESSAGE_FRAME);
+  assert.equal(errors.length, 1);
+  assert.deepEqual(heard.calls, [MESSAGE]);
+});
+
+test("a logger is told of what happens, one that throws harms nothing", t => {
+  const errors = reports(t);
+  const kinds = [];
+  const {socket, last} = connected(t, {logger: kind => { kinds.push(kind); throw new Error("logger"); }});
+  socket.push(MESSAGE);
+  last().says(MESSAGE_FRAME);
+  last().closes();
+  assert.deepEqual(kinds, ["transport", "push", "receive", "transport"]);
+  assert.equal(errors.length, 4);
+});
+
+test("debug logs to the console, a logger instead of it", t => {
+  const log = t.mock.method(console, "log", () => {});
+  const logged = recorder();
+  setUp(t, {debug: true}).socket.log("kind", "text", 1);
+  new Socket("ws://host/ws", {debug: true, logger: logged}).log("kind", "text", 2);
+  assert.deepEqual(log.mock.calls.map(call => call.arguments), [["kind: text", 1]]);
+  assert.deepEqual(logged.calls, ["kind"]);
+});
+
+// Channels of the socket
+
+test("a message goes to the channels of its topic", t => {
+  const {socket, last, room} = joined(t);
+  const [here, there] = [recorder(), recorder()];
+  socket.channel("rooms:other").on("new:message", there);
+  room.on("new:message", here);
+  last().says(FRAMES.broadcast);
+  assert.deepEqual(here.calls, [{username: "bob", content: "hello"}]);
+  assert.deepEqual(there.calls, []);
+});
+
+test("a removed channel hears nothing more", t => {
+  const {socket, last, room} = joined(t);
+  const heard = recorder();
+  room.on("new:message", heard);
+  socket.remove(room);
+  last().says(FRAMES.broadcast);
+  assert.deepEqual(heard.calls, []);
+});
+
+test("leaveOpenTopic leaves what is joined under the topic", t => {
+  const {socket, last, room} = joined(t);
+  socket.leaveOpenTopic("rooms:lobby");
+  assert.ok(room.isLeaving());
+  assert.deepEqual(eventsOf(last().taken()), ["phx_leave"]);
+});
