@@ -73,21 +73,22 @@ class Handler:
         self.name = f"{function.__module__}.{function.__qualname__}"
 
     @cached_property
-    def _payload(self) -> inspect.Parameter | None:
-        try:
-            parameters = list(inspect.signature(self.function, eval_str=True).parameters.values())
-        except NameError as error:
-            raise Misconfigured(f"the annotations of {self.name} cannot be resolved: {error}") from error
-        return parameters[1] if len(parameters) > 1 else None
+    def _takes_payload(self) -> bool:
+        return len(inspect.signature(self.function).parameters) > 1
 
     @cached_property
     def _convert(self) -> Callable[[msgspec.Raw], Any]:
-        annotation = self._payload.annotation if self._payload else inspect.Parameter.empty
+        annotation = list(inspect.signature(self.function).parameters.values())[1].annotation
+        if isinstance(annotation, str):  # from __future__ import annotations
+            try:
+                annotation = eval(annotation, inspect.unwrap(self.function).__globals__)
+            except NameError as error:
+                raise Misconfigured(f"the annotation of {self.name}'s payload cannot be resolved: {error}") from error
         return decoder(Any if annotation is inspect.Parameter.empty else annotation)
 
     def arguments(self, payload: msgspec.Raw) -> tuple[Any, ...]:
         """Return what to call the method with. Raises Refused for a payload that does not fit."""
-        return (self._convert(payload),) if self._payload else ()
+        return (self._convert(payload),) if self._takes_payload else ()
 
 
 class Channel:

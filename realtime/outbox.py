@@ -67,8 +67,8 @@ class Outbox:
         try:
             while self._frames:
                 frame = self._frames.popleft()
-                self._bytes -= len(frame)
                 await self._send(frame)
+                self._bytes -= len(frame)
         except Exception:  # each server raises its own kind when the peer is gone
             self.close()
             self._on_lost()

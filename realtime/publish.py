@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Any
 
 from django.db import connections
@@ -35,7 +34,7 @@ def broadcast(topic: str, event: str, payload: Any = None, *, on_commit: bool = 
     if transaction is None:
         _send(message)
     else:
-        transaction.on_commit(partial(_send, message), robust=True)
+        transaction.on_commit(lambda: _send(message), robust=True)
 
 
 async def abroadcast(topic: str, event: str, payload: Any = None) -> None:

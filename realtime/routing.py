@@ -45,6 +45,8 @@ class Route:
         self.pattern = pattern
         self.channel = channel
         self.name = name
+        if {"<", ">"} & set(_PARAMETER.sub("", pattern)):
+            raise Misconfigured(f"channel({pattern!r}): a value is captured as in <part:room>")
         try:
             self._matcher = RoutePattern(pattern, is_endpoint=True)
             self._matcher.regex  # noqa: B018  compiled now, so that a wrong pattern fails at its own line

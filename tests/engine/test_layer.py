@@ -1,0 +1,208 @@
+"""The bus on a real engine: confirmed subscriptions, reported gaps, and ordinary consumers beside us."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis.asyncio
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.testing import WebsocketCommunicator
+
+from realtime.engine import subscriptions
+from realtime.engine.client import Engine
+from realtime.engine.layer import RedisChannelLayer
+from realtime.exceptions import EngineUnavailable
+from tests.proxy import Proxy
+
+
+class Ear:
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[bytes] = asyncio.Queue()
+        self.gaps: asyncio.Queue[None] = asyncio.Queue()
+
+    def message(self, data: bytes) -> None:
+        self.heard.put_nowait(data)
+
+    def gap(self) -> None:
+        self.gaps.put_nowait(None)
+
+    async def next(self) -> bytes:
+        return await asyncio.wait_for(self.heard.get(), 5)
+
+
+def layer_at(url: str) -> RedisChannelLayer:
+    return RedisChannelLayer(engine=Engine(url), prefix="test:")
+
+
+@pytest.fixture
+async def layer(engine: str) -> AsyncIterator[RedisChannelLayer]:
+    layer = layer_at(engine)
+    yield layer
+    await layer.aclose()
+
+
+@pytest.fixture
+async def client(engine: str) -> AsyncIterator[Any]:
+    async with redis.asyncio.Redis.from_url(engine) as client:
+        yield client
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
+def socket_of(url: str) -> str:
+    return url.removeprefix("unix://")
+
+
+async def test_what_is_published_is_heard_in_order(layer: RedisChannelLayer) -> None:
+    ear = Ear()
+    await layer.subscribe("a", ear)
+    for number in range(100):
+        await layer.publish("a", b"%d" % number)
+    assert [int(await ear.next()) for _ in range(100)] == list(range(100))
+
+
+async def test_a_subscription_is_live_when_it_returns_even_on_a_slow_link(client: Any, engine: str) -> None:
+    async with Proxy(socket_of(engine), delay=0.02) as proxy:
+        layer = layer_at(f"redis://127.0.0.1:{proxy.port}")
+        for number in range(40):
+            ear = Ear()
+            await layer.subscribe(f"slow:{number}", ear)
+            await client.publish(f"slow:{number}", "heard")  # at once, over a faster link
+            assert await ear.next() == b"heard"
+        await layer.aclose()
+
+
+async def test_unsubscribing_ends_it(layer: RedisChannelLayer, client: Any) -> None:
+    ear = Ear()
+    await layer.subscribe("b", ear)
+    await layer.unsubscribe("b")
+    await until(lambda: nobody_hears(client, "b"))
+
+
+async def nobody_hears(client: Any, channel: str) -> bool:
+    return (await client.pubsub_numsub(channel))[0][1] == 0
+
+
+async def test_many_subscribe_at_once(layer: RedisChannelLayer, client: Any) -> None:
+    ears = [Ear() for _ in range(1000)]
+    await asyncio.gather(*(layer.subscribe(f"many:{number}", ear) for number, ear in enumerate(ears)))
+    await client.publish("many:999", "x")
+    assert await ears[999].next() == b"x"
+
+
+async def test_a_lost_connection_is_made_again_and_every_channel_told(layer: RedisChannelLayer, client: Any) -> None:
+    ears = [Ear(), Ear()]
+    for number, ear in enumerate(ears):
+        await layer.subscribe(f"c{number}", ear)
+    await client.client_kill_filter(_type="pubsub")
+    for number, ear in enumerate(ears):
+        await asyncio.wait_for(ear.gaps.get(), 5)
+        await client.publish(f"c{number}", "after")  # the gap is over when it is told
+        assert await ear.next() == b"after"
+
+
+async def test_a_channel_whose_subscription_was_never_confirmed_is_told_of_no_gap(engine: str) -> None:
+    async with Proxy(socket_of(engine)) as proxy:
+        proxy.refuse()
+        layer, ear = layer_at(f"redis://127.0.0.1:{proxy.port}"), Ear()
+        waiting = asyncio.create_task(layer.subscribe("d", ear))
+        await asyncio.sleep(0.1)
+        proxy.admit()
+        await asyncio.wait_for(waiting, 5)
+        await layer.publish("d", b"x")
+        assert await ear.next() == b"x"
+        assert ear.gaps.empty()
+        await layer.aclose()
+
+
+async def test_an_engine_that_is_away_refuses_in_time_and_leaves_nothing(
+    engine: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Proxy(socket_of(engine)) as proxy:
+        proxy.refuse()
+        layer = layer_at(f"redis://127.0.0.1:{proxy.port}")
+        with monkeypatch.context() as patch, pytest.raises(EngineUnavailable):
+            patch.setattr(subscriptions, "TIMEOUT", 0.2)
+            await layer.subscribe("e", Ear())
+        with pytest.raises(EngineUnavailable):
+            await layer.publish("e", b"x")
+        proxy.admit()
+        await layer.subscribe("f", Ear())
+        assert await nobody_hears(client, "e")
+        await layer.aclose()
+
+
+async def test_a_connection_that_falls_silent_is_given_up(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriptions, "QUIET", 0.1)
+    async with Proxy(socket_of(engine)) as proxy:
+        layer, ear = layer_at(f"redis://127.0.0.1:{proxy.port}"), Ear()
+        await layer.subscribe("g", ear)
+        await asyncio.sleep(0.5)
+        assert ear.gaps.empty()  # it answers its pings
+        proxy.freeze()  # nothing comes through any more, and nobody says so
+        await asyncio.wait_for(ear.gaps.get(), 5)
+        await layer.aclose()
+
+
+async def test_a_listener_that_fails_hears_on(layer: RedisChannelLayer, caplog: pytest.LogCaptureFixture) -> None:
+    class Deaf(Ear):
+        def message(self, data: bytes) -> None:
+            super().message(data)
+            raise RuntimeError("deaf")
+
+    ear = Deaf()
+    await layer.subscribe("h", ear)
+    for data in (b"1", b"2"):
+        await layer.publish("h", data)
+        assert await ear.next() == data
+    assert "RuntimeError: deaf" in caplog.text
+
+
+# Ordinary consumers
+
+
+class Chat(AsyncJsonWebsocketConsumer):
+    groups = ("chat",)
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        await self.channel_layer.group_send("chat", {"type": "chat.message", "text": content})
+
+    async def chat_message(self, event: Any) -> None:
+        await self.send_json(event["text"])
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_an_ordinary_consumer_uses_the_layer_for_its_groups() -> None:
+    """Through CHANNEL_LAYERS, as chatty names it."""
+    first, second = (WebsocketCommunicator(Chat.as_asgi(), "/chat") for _ in range(2))
+    assert (await first.connect())[0]
+    assert (await second.connect())[0]
+    await first.send_json_to("hello")
+    assert await first.receive_json_from(5) == "hello"
+    assert await second.receive_json_from(5) == "hello"
+    await first.disconnect()
+    await second.disconnect()
+
+
+async def test_the_layer_keeps_the_channel_layers_contract(layer: RedisChannelLayer) -> None:
+    name = await layer.new_channel()
+    await layer.send(name, {"type": "direct", "n": 1})
+    assert await layer.receive(name) == {"type": "direct", "n": 1}
+    await layer.group_add("g", name)
+    await layer.group_send("g", {"type": "grouped"})
+    assert await layer.receive(name) == {"type": "grouped"}
+    await layer.group_discard("g", name)
+    await layer.group_send("g", {"type": "unheard"})
+    await layer.send(name, {"type": "last"})
+    assert await layer.receive(name) == {"type": "last"}
+    assert set(layer.extensions) == {"groups", "flush"}
+    await layer.flush()

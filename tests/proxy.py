@@ -1,0 +1,81 @@
+"""A small TCP proxy that stands between a client and a server, with a delay and a cut."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+
+class Proxy:
+    """async with Proxy(target, delay=0.02) as proxy: connect to proxy.port.
+
+    target  "/path/of.sock" or ("host", port)
+    delay   seconds that every byte waits, each way
+    """
+
+    def __init__(self, target: str | tuple[str, int], delay: float = 0.0) -> None:
+        self.target = target
+        self.delay = delay
+        self.port = 0
+        self._open = True
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._frozen: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Proxy:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Close what is connected; new connections are let through."""
+        for task in self._tasks:
+            task.cancel()
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def freeze(self) -> None:
+        """Swallow whatever comes over what is connected; new connections are let through."""
+        self._frozen |= self._writers
+
+    def refuse(self) -> None:
+        """Close what is connected and everything that connects from now on."""
+        self._open = False
+        self.cut()
+
+    def admit(self) -> None:
+        self._open = True
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._open:
+            writer.transport.abort()
+            return
+        if isinstance(self.target, str):
+            far_reader, far_writer = await asyncio.open_unix_connection(self.target)
+        else:
+            far_reader, far_writer = await asyncio.open_connection(*self.target)
+        self._writers |= {writer, far_writer}
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            task = asyncio.create_task(self._pump(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while data := await source.read(65536):
+                if sink in self._frozen:
+                    continue
+                if self.delay:
+                    loop.call_later(self.delay, sink.write, data)
+                else:
+                    sink.write(data)
+        except ConnectionError:
+            pass
+        finally:
+            loop.call_later(self.delay, sink.close)

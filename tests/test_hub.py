@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+import pytest
+
+from realtime.exceptions import EngineUnavailable
+from realtime.hub import Hub
+from realtime.protocol.messages import Broadcast, Frame
+from realtime.protocol.serializers import V2, pack
+
+
+class Bus:
+    """Records what the hub asks for; `gate` holds it up."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.listeners: dict[str, Any] = {}
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fails = False
+
+    async def subscribe(self, channel: str, listener: Any) -> None:
+        self.calls.append(f"+{channel}")
+        await self.gate.wait()
+        if self.fails:
+            raise EngineUnavailable
+        self.listeners[channel] = listener
+
+    async def unsubscribe(self, channel: str) -> None:
+        self.calls.append(f"-{channel}")
+        await self.gate.wait()
+        self.listeners.pop(channel, None)
+
+
+class Counting(V2):
+    encoded = 0
+
+    def fastlane(self, broadcast: Broadcast) -> Frame:
+        Counting.encoded += 1
+        return super().fastlane(broadcast)
+
+
+class Subscriber:
+    def __init__(self, name: str, serializer: Any) -> None:
+        self.id = name
+        self.serializer = serializer
+        self.frames: list[Frame] = []
+        self.resyncs = 0
+
+    def enqueue(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def resync(self) -> None:
+        self.resyncs += 1
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.bus = Bus()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.hub = Hub(self.bus, lambda topic: topic, self.spawn)
+        self.serializer = Counting()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(asyncio.create_task(work))
+
+    def subscriber(self, name: str) -> Subscriber:
+        return Subscriber(name, self.serializer)
+
+    async def settle(self) -> None:
+        await asyncio.gather(*self.tasks)
+
+    def publish(self, topic: str, sender: str | None = None) -> None:
+        self.bus.listeners[topic].message(pack(Broadcast(topic, "e", msgspec.Raw(b"{}"), sender)))
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    return Scene()
+
+
+async def test_a_node_enters_with_its_first_listener_and_leaves_with_its_last(scene: Scene) -> None:
+    first, second = scene.subscriber("1"), scene.subscriber("2")
+    await scene.hub.subscribe("a", first)
+    await scene.hub.subscribe("a", second)
+    scene.hub.unsubscribe("a", first)
+    await scene.settle()
+    assert scene.bus.calls == ["+a"]
+    scene.hub.unsubscribe("a", second)
+    await scene.settle()
+    assert scene.bus.calls == ["+a", "-a"]
+
+
+async def test_a_broadcast_is_encoded_once_for_all(scene: Scene) -> None:
+    listeners = [scene.subscriber(str(number)) for number in range(50)]
+    for listener in listeners:
+        await scene.hub.subscribe("a", listener)
+    Counting.encoded = 0
+    scene.publish("a")
+    assert Counting.encoded == 1
+    assert all(listener.frames == ['[null,null,"a","e",{}]'] for listener in listeners)
+
+
+async def test_the_sender_of_broadcast_from_is_left_out(scene: Scene) -> None:
+    first, second = scene.subscriber("1"), scene.subscriber("2")
+    for listener in (first, second):
+        await scene.hub.subscribe("a", listener)
+    scene.publish("a", sender="1")
+    assert (len(first.frames), len(second.frames)) == (0, 1)
+
+
+async def test_a_join_while_the_node_leaves_ends_joined(scene: Scene) -> None:
+    first, second = scene.subscriber("1"), scene.subscriber("2")
+    await scene.hub.subscribe("a", first)
+    scene.bus.gate.clear()
+    scene.hub.unsubscribe("a", first)
+    await asyncio.sleep(0)
+    joining = asyncio.create_task(scene.hub.subscribe("a", second))
+    await asyncio.sleep(0)
+    scene.bus.gate.set()
+    await joining
+    await scene.settle()
+    assert "a" in scene.bus.listeners
+    scene.publish("a")
+    assert len(second.frames) == 1
+
+
+async def test_a_join_before_the_leave_has_begun_saves_the_way(scene: Scene) -> None:
+    first, second = scene.subscriber("1"), scene.subscriber("2")
+    await scene.hub.subscribe("a", first)
+    scene.hub.unsubscribe("a", first)
+    await scene.hub.subscribe("a", second)
+    await scene.settle()
+    assert scene.bus.calls == ["+a"]
+
+
+async def test_an_engine_that_refuses_leaves_nothing_behind(scene: Scene) -> None:
+    scene.bus.fails = True
+    with pytest.raises(EngineUnavailable):
+        await scene.hub.subscribe("a", scene.subscriber("1"))
+    await scene.settle()
+    scene.bus.fails = False
+    again = scene.subscriber("2")
+    await scene.hub.subscribe("a", again)
+    scene.publish("a")
+    assert len(again.frames) == 1
+    assert scene.bus.calls == ["+a", "-a", "+a"]
+
+
+async def test_a_join_that_is_cancelled_leaves_nothing_behind(scene: Scene) -> None:
+    scene.bus.gate.clear()
+    joining = asyncio.create_task(scene.hub.subscribe("a", scene.subscriber("1")))
+    await asyncio.sleep(0)
+    joining.cancel()
+    await asyncio.gather(joining, return_exceptions=True)
+    scene.bus.gate.set()
+    await scene.settle()
+    assert scene.bus.calls == ["+a", "-a"]
+
+
+async def test_a_gap_tells_every_listener(scene: Scene) -> None:
+    listeners = [scene.subscriber(str(number)) for number in range(3)]
+    for listener in listeners:
+        await scene.hub.subscribe("a", listener)
+    scene.bus.listeners["a"].gap()
+    assert [listener.resyncs for listener in listeners] == [1, 1, 1]
+
+
+async def test_an_echo_is_awaited_only_where_somebody_listens(scene: Scene) -> None:
+    assert scene.hub.echo("a", "mark") is None
+    listener = scene.subscriber("1")
+    await scene.hub.subscribe("a", listener)
+    echo = scene.hub.echo("a", "mark")
+    assert echo is not None
+    scene.bus.listeners["a"].message(pack(Broadcast("a", "e", msgspec.Raw(b"{}"), None, "mark")))
+    assert echo.done()
+
+
+@pytest.mark.parametrize("end", ["gap", "last listener gone"])
+async def test_nobody_waits_for_an_echo_that_cannot_come(scene: Scene, end: str) -> None:
+    listener = scene.subscriber("1")
+    await scene.hub.subscribe("a", listener)
+    echo = scene.hub.echo("a", "mark")
+    assert echo is not None
+    if end == "gap":
+        scene.bus.listeners["a"].gap()
+    else:
+        scene.hub.unsubscribe("a", listener)
+    assert echo.done()
+    await scene.settle()
