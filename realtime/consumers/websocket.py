@@ -61,7 +61,7 @@ class SocketConsumer(AsyncConsumer):
         try:
             params = query_params(scope.get("query_string", b""))
             serializer = serializer_for(params.get("vsn"))
-        except (ProtocolError, ValueError, TypeError) as error:
+        except (ProtocolError, ValueError) as error:
             raise Refused(str(error)) from error
         socket = self._router.socket(scope, params)
         try:

@@ -92,7 +92,7 @@ class Subscriptions:
             return
         try:
             await connection.send_command(command, *channels, check_health=False)
-        except (redis.RedisError, OSError):
+        except (redis.RedisError, OSError, AttributeError):  # the last by redis-py, when it was closed meanwhile
             logger.debug("%s failed", command, exc_info=True)
 
     async def _listen(self) -> None:

@@ -71,15 +71,15 @@ class V2:
         return _text((None, None, broadcast.topic, broadcast.event, broadcast.payload))
 
 
-def serializer_for(version: str | None) -> Serializer:
+def serializer_for(version: object) -> Serializer:
     """Return the serializer for a `vsn` parameter. Raises ProtocolError for one we do not speak.
 
     Source: phoenix 1.8.12 on the wire: "2.0.x" only, neither "2.0" nor "2.1.0".
     """
-    major, _, patch = (version or "").rpartition(".")
+    major, _, patch = version.rpartition(".") if isinstance(version, str) else ("", "", "")
     if major == "2.0" and patch.isascii() and patch.isdigit():
         return V2_SERIALIZER
-    raise ProtocolError(f"vsn {(version or '')[:20]!r} is not 2.0.x")
+    raise ProtocolError(f"vsn {version!r:.20} is not 2.0.x")
 
 
 V2_SERIALIZER: Serializer = V2()

@@ -1,0 +1,191 @@
+"""Where sockets are mounted: by with_realtime, or by hand beside other consumers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from channels.auth import AuthMiddlewareStack
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth import get_user_model
+from django.core.asgi import get_asgi_application
+from django.db.backends.signals import connection_created
+from django.test import Client
+from django.urls import path
+
+from realtime import Channel, Misconfigured, Router, channel, handle_in
+from realtime.asgi import with_realtime
+from realtime.consumers.websocket import SocketConsumer
+from realtime.node import Node
+from tests.wire import Wire
+
+
+class Who(Channel):
+    async def join(self, payload: Any, name: str) -> Any:
+        return {"user": self.user.get_username() if self.user is not None else "nobody"}
+
+    @handle_in("meet")
+    async def meet(self) -> Any:
+        user = await get_user_model().objects.aget()
+        return {"user": user.get_username()}
+
+    @handle_in("count")
+    def count(self) -> Any:
+        return {"users": get_user_model().objects.count()}
+
+
+router = Router("/ws", [channel("t:<part:name>", Who)])
+
+
+class Echo(AsyncWebsocketConsumer):
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        await self.send(text_data=text_data)
+
+
+async def opened(application: Any, url: str, **options: Any) -> Wire:
+    communicator = WebsocketCommunicator(application, url, **options)
+    connected, code = await communicator.connect(timeout=5)
+    assert connected, code
+    return Wire(communicator)
+
+
+async def stop(*wires: Wire) -> None:
+    for wire in wires:
+        await wire.close()
+    if node := Node.running():
+        await node.stop()
+
+
+@pytest.fixture
+def application(settings: Any) -> Any:
+    settings.REALTIME = {"ROUTER": "tests.test_asgi.router"}
+    return with_realtime(get_asgi_application())
+
+
+@pytest.mark.parametrize("url", ["/ws/websocket?vsn=2.0.0", "/ws?vsn=2.0.0"])
+async def test_the_routers_mount_is_served(application: Any, url: str) -> None:
+    wire = await opened(application, url)
+    assert await wire.join("t:a") == {"user": ""}
+    await stop(wire)
+
+
+async def test_a_mount_below_a_root_path_is_served(application: Any) -> None:
+    async def below(scope: Any, receive: Any, send: Any) -> None:
+        await application({**scope, "root_path": "/app", "path": f"/app{scope['path']}"}, receive, send)
+
+    await stop(await opened(below, "/ws/websocket?vsn=2.0.0"))
+
+
+@pytest.mark.parametrize("url", ["/", "/other", "/ws/longer/websocket", "/ws/"])
+async def test_other_sockets_are_refused_where_django_is_alone(application: Any, url: str) -> None:
+    assert (await WebsocketCommunicator(application, url).connect())[0] is False
+
+
+@pytest.mark.django_db
+async def test_other_sockets_go_to_the_application_inside(settings: Any) -> None:
+    settings.REALTIME = {"ROUTER": "tests.test_asgi.router"}
+    inside = ProtocolTypeRouter({"websocket": URLRouter([path("echo", Echo.as_asgi())])})
+    application = with_realtime(inside)
+    ours, theirs = await opened(application, "/ws/websocket?vsn=2.0.0"), await opened(application, "/echo")
+    assert await ours.join("t:a") == {"user": ""}
+    await theirs.communicator.send_to(text_data="hello")
+    assert await theirs.communicator.receive_from() == "hello"
+    await stop(ours, theirs)
+
+
+@pytest.mark.django_db
+async def test_by_hand_it_stands_beside_an_ordinary_consumer() -> None:
+    urls = [path("ws/websocket", SocketConsumer.as_asgi(router=router)), path("echo", Echo.as_asgi())]
+    application = ProtocolTypeRouter({"websocket": AuthMiddlewareStack(URLRouter(urls))})
+    ours, theirs = await opened(application, "/ws/websocket?vsn=2.0.0"), await opened(application, "/echo")
+    assert await ours.join("t:a") == {"user": ""}
+    await theirs.communicator.send_to(text_data="hello")
+    assert await theirs.communicator.receive_from() == "hello"
+    await stop(ours, theirs)
+
+
+async def test_by_hand_it_finds_the_projects_router() -> None:
+    wire = await opened(SocketConsumer.as_asgi(), "/ws/websocket?vsn=2.0.0")
+    await wire.send("1", "1", "rooms:lobby", "phx_join", {})
+    assert (await wire.receive())[:4] == ["1", "1", "rooms:lobby", "phx_reply"]
+    await stop(wire)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_sessions_user_is_the_channels_user(application: Any) -> None:
+    user = await get_user_model().objects.acreate(username="ada")
+    browser = Client()
+    await asyncio.to_thread(browser.force_login, user)
+    cookie = f"sessionid={browser.cookies['sessionid'].value}".encode()
+    wire = await opened(application, "/ws/websocket?vsn=2.0.0", headers=[(b"cookie", cookie)])
+    assert await wire.join("t:a") == {"user": "ada"}
+    await stop(wire)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_queries_of_different_channels_run_side_by_side(application: Any) -> None:
+    """Three queries that each wait for the other two; one shared thread could never run them."""
+    await get_user_model().objects.acreate(username="ada")
+    together = threading.Barrier(3)
+
+    def meet_first(execute: Any, sql: str, *args: Any) -> Any:
+        if threading.current_thread().name.startswith("realtime") and "COUNT" not in sql:
+            together.wait(5)
+        return execute(sql, *args)
+
+    def watch(connection: Any, **kwargs: Any) -> None:
+        connection.execute_wrappers.append(meet_first)
+
+    connection_created.connect(watch)
+    try:
+        wire = await opened(application, "/ws/websocket?vsn=2.0.0")
+        for name in "abc":
+            await wire.join(f"t:{name}", ref=name)
+        for name in "abc":
+            await wire.send(name, name, f"t:{name}", "meet", {})
+        replies = [await wire.receive() for _ in range(3)]
+        assert {reply[2] for reply in replies} == {"t:a", "t:b", "t:c"}
+        assert all(reply[4] == {"status": "ok", "response": {"user": "ada"}} for reply in replies)
+        await wire.send("a", "9", "t:a", "count", {})
+        assert (await wire.receive())[4] == {"status": "ok", "response": {"users": 1}}
+        await stop(wire)
+    finally:
+        connection_created.disconnect(watch)
+
+
+async def test_a_server_that_tells_of_its_end_lets_the_node_end(application: Any) -> None:
+    wire = await opened(application, "/ws/websocket?vsn=2.0.0")
+    await wire.join("t:a")
+    assert Node.running() is not None
+    asked: asyncio.Queue[Any] = asyncio.Queue()
+    told: asyncio.Queue[Any] = asyncio.Queue()
+    living = asyncio.create_task(application({"type": "lifespan"}, asked.get, told.put))
+    for step in ("startup", "shutdown"):
+        if step == "shutdown":
+            await wire.close()
+        await asked.put({"type": f"lifespan.{step}"})
+        assert await asyncio.wait_for(told.get(), 5) == {"type": f"lifespan.{step}.complete"}
+    await living
+    assert Node.running() is None
+
+
+def test_a_project_without_users_is_served_all_the_same(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.REALTIME = {"ROUTER": "tests.test_asgi.router"}
+    monkeypatch.setattr("realtime.asgi.apps.is_installed", lambda name: not name.startswith("django.contrib"))
+
+    async def main() -> None:
+        wire = await opened(with_realtime(get_asgi_application()), "/ws/websocket?vsn=2.0.0")
+        assert await wire.join("t:a") == {"user": "nobody"}
+        await stop(wire)
+
+    asyncio.run(main())
+
+
+def test_a_project_without_a_router_does_not_start(settings: Any) -> None:
+    settings.REALTIME = {}
+    with pytest.raises(Misconfigured, match="ROUTER"):
+        with_realtime(get_asgi_application())
