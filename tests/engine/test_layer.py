@@ -180,7 +180,7 @@ class Chat(AsyncJsonWebsocketConsumer):
         await self.send_json(event["text"])
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.django_db  # channels tends the connections of the thread it shares
 async def test_an_ordinary_consumer_uses_the_layer_for_its_groups() -> None:
     """Through CHANNEL_LAYERS, as chatty names it."""
     first, second = (WebsocketCommunicator(Chat.as_asgi(), "/chat") for _ in range(2))

@@ -1,0 +1,59 @@
+"""What the clients of other people are tried on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from chatty.routing import UserSocket
+from chatty.routing import router as chat
+from realtime import Channel, Refused, Router, channel, handle_in, include
+
+
+class LabChannel(Channel):
+    """Joins unless told not to; says, does and breaks what it is asked to."""
+
+    async def join(self, payload: Any, name: str) -> Any:
+        if name == "closed":
+            raise Refused("unauthorized")
+        if name == "crash":
+            raise RuntimeError("join")
+        return {"name": name}
+
+    @handle_in("echo")
+    async def echo(self, payload: Any) -> Any:
+        return payload
+
+    @handle_in("refuse")
+    async def refuse(self) -> None:
+        raise Refused("no")
+
+    @handle_in("shout")
+    async def shout(self, payload: dict[str, Any]) -> Any:
+        await self.broadcast("shout", payload)
+        return {}
+
+    @handle_in("shout:others")
+    async def shout_others(self, payload: dict[str, Any]) -> Any:
+        await self.broadcast_from("shout", payload)
+        return {}
+
+    @handle_in("whisper")
+    async def whisper(self, payload: dict[str, Any]) -> None:
+        await self.push("whisper", payload)
+
+    @handle_in("slow")
+    async def slow(self, payload: dict[str, Any]) -> Any:
+        await asyncio.sleep(payload["seconds"])
+        return payload
+
+    @handle_in("crash")
+    async def crash(self) -> None:
+        raise RuntimeError("crash")
+
+    @handle_in("stop")
+    async def stop_it(self) -> None:
+        await self.stop("done")
+
+
+router = Router("/ws", [channel("lab:<part:name>", LabChannel), include(chat.routes)], socket=UserSocket)
