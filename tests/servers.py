@@ -7,14 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 COMMANDS = {
     "runserver": ["manage.py", "runserver", "--noreload", "127.0.0.1:{port}"],
@@ -31,95 +32,69 @@ class Server:
 
     def __init__(self, kind: str, **environment: str) -> None:
         self.port = free_port()
-        self.environment = environment
-        self.log = ""
+        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
         self._command = [sys.executable, *(part.format(port=self.port) for part in COMMANDS[kind])]
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  a pipe that nobody reads would hold the server up
 
     @property
     def socket_url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/ws"
 
     @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
 
     def __enter__(self) -> Server:
         self.start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
-        if error is not None:
-            print(self.log)
+        self.close()
 
     def start(self) -> None:
         """Return when it accepts connections."""
-        env = {**os.environ, "PYTHONUNBUFFERED": "1", **self.environment}
         self._process = subprocess.Popen(
-            self._command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+            self._command,
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
         )
-        os.set_blocking(self._process.stdout.fileno(), False)  # type: ignore[union-attr]
-        deadline = time.monotonic() + PATIENCE
-        while not accepts(self.port):
-            assert self._process.poll() is None, f"{self._command} ended:\n{self._read()}"
-            assert time.monotonic() < deadline, f"{self._command} does not answer:\n{self._read()}"
-            time.sleep(0.05)
+        wait_until(self._is_up, "the server to answer")
 
     def kill(self) -> None:
         """End it as a crash would."""
-        self._end(signal.SIGKILL)
+        self.stop(signal.SIGKILL)
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """End it, and return its exit code."""
-        return self._end(how)
-
-    def _end(self, how: signal.Signals) -> int:
-        if self._process is None:
-            return 0
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         process, self._process = self._process, None
-        if process.poll() is None:
-            process.send_signal(how)
+        if process is None:
+            return
+        process.send_signal(how)
         try:
-            code = process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
+            process.wait(PATIENCE)
+        finally:
             process.kill()
             process.wait()
-            raise
-        finally:
-            self.log += _rest(process)
-        return code
 
-    def _read(self) -> str:
+    def close(self) -> None:
+        """Stop it, and show what it printed beside a test that failed."""
+        self.stop()
+        print(self.log)
+        self._log.close()
+
+    def manage(self, *arguments: str) -> str:
+        """Run a command of manage.py, in another process that shares no more than the engine with the server."""
+        return manage(ROOT, self._environment, *arguments)
+
+    def _is_up(self) -> bool:
         assert self._process is not None
-        self.log += _rest(self._process)
-        return self.log
-
-
-def _rest(process: subprocess.Popen[bytes]) -> str:
-    """Return what the process has printed since last asked."""
-    stream = process.stdout
-    assert stream is not None
-    text = (stream.read() or b"").decode(errors="replace")
-    if process.poll() is not None:
-        stream.close()
-    return text
-
-
-def accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        assert self._process.poll() is None, f"the server ended:\n{self.log}"
+        return accepts(self.port)
 
 
 @contextmanager
@@ -132,4 +107,30 @@ def servers(*kinds: str, **environment: str) -> Iterator[list[Server]]:
         yield made
     finally:
         for server in made:
-            server.stop()
+            server.close()
+
+
+def manage(folder: Path, environment: dict[str, str], *arguments: str) -> str:
+    """Run a command of the manage.py in `folder`, and return what it prints."""
+    command = [sys.executable, "manage.py", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def wait_until(true: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    deadline = time.monotonic() + patience
+    while not true():
+        assert time.monotonic() < deadline, f"waited {patience:g} s for {what}"
+        time.sleep(0.05)
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

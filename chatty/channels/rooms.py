@@ -29,13 +29,14 @@ class RoomChannel(Channel):
         await self.broadcast("user:entered", {"username": _name(payload.username)})
 
     @handle_in("new:message")
-    async def new_message(self, message: Message) -> None:
+    async def new_message(self, message: Message) -> dict[str, str]:
         content = message.content.strip()
         if not content:
             raise Refused("blank message")
         if len(content) > MESSAGE_LENGTH:
             raise Refused(f"a message has at most {MESSAGE_LENGTH} characters")
         await self.broadcast("new:message", Message(content, _name(message.username)))
+        return {}  # a reply, so that the page knows that nothing was lost
 
 
 def _name(username: str) -> str:
