@@ -97,7 +97,7 @@ class Actor:
             self._held.append(frame)
 
     def resync(self) -> None:
-        if not self.over.done() and self._ending is None:
+        if self.joined and self._ending is None:  # else nothing has been promised to the client yet
             self._client.send(self.serializer.error(self.topic, self.join.join_ref, RESYNC))
             self.end(RESYNC)
 
@@ -134,9 +134,10 @@ class Actor:
                     await self._handle(self._mailbox.popleft())
                 else:
                     break
-        except asyncio.CancelledError:  # by `wait`, whose time is over
+        except asyncio.CancelledError:  # by `wait`, whose time is over, or by a loop that ends
             self._ending = self._ending or CLOSED
             await self._finish()
+            raise
         finally:
             self._task = None
 

@@ -22,9 +22,10 @@ def with_realtime(application: Any) -> Application:
     application = with_realtime(get_asgi_application())
 
     `application` may itself be a ProtocolTypeRouter with other consumers. Raises Misconfigured where REALTIME
-    names no router.
+    names no router, and where no engine is set with DEBUG off.
     """
     paths = conf.router().paths
+    conf.engine()  # where none is set and none may be started, the time to say so is now
     sockets = _with_user(SocketConsumer.as_asgi())
 
     async def serve(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:

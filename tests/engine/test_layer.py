@@ -39,6 +39,12 @@ def layer_at(url: str) -> RedisChannelLayer:
     return RedisChannelLayer(engine=Engine(url), prefix="test:")
 
 
+@pytest.fixture(params=["Valkey", "Redis"], autouse=True)
+def engine(request: pytest.FixtureRequest, engine: str) -> str:
+    """Each test on both: the bundled Valkey, and the Redis that is installed here."""
+    return engine if request.param == "Valkey" else request.getfixturevalue("redis_url")
+
+
 @pytest.fixture
 async def layer(engine: str) -> AsyncIterator[RedisChannelLayer]:
     layer = layer_at(engine)
