@@ -23,7 +23,9 @@ from .socket import Socket
 logger = logging.getLogger("realtime.channel")
 
 # Why a channel ends, as its `terminate` is told.
-LEFT, CLOSED, DUPLICATE, CRASH, RESYNC, REFUSED = "left", "closed", "duplicate join", "crash", "resync", "refused"
+LEFT, CLOSED, DRAINING, DUPLICATE = "left", "closed", "draining", "duplicate join"
+CRASH, RESYNC, REFUSED = "crash", "resync", "refused"
+GONE = {CLOSED, DRAINING}
 UNAVAILABLE = {"reason": "unavailable"}
 
 
@@ -71,12 +73,15 @@ class Actor:
 
     def deliver(self, message: Message) -> None:
         """Hand over a message of this topic; it is read after those before it."""
+        if len(self._mailbox) >= self._node.settings.MAILBOX:
+            self._answer(message.ref, Reply("error", {"reason": "overloaded"}))
+            return
         self._mailbox.append(message)
         self._wake()
 
     def end(self, reason: str) -> None:
         """End once the running handler has returned; a socket that is gone comes before every other reason."""
-        if self._ending is None or reason == CLOSED:
+        if self._ending is None or reason in GONE:
             self._ending = reason
         self._wake()
 
@@ -145,7 +150,7 @@ class Actor:
         """Return whether to end now: a join that has begun is answered first, unless nobody is there to hear it."""
         if self._ending == DUPLICATE:
             return not self._mailbox  # what was sent before the new join was meant for this instance
-        return self._ending == CLOSED or (self._ending is not None and self.joined)
+        return self._ending in GONE or (self._ending is not None and self.joined)
 
     async def _handle(self, message: Message) -> None:
         try:
@@ -167,7 +172,7 @@ class Actor:
         if self._previous is not None:
             await self._previous.wait(self._node.settings.SHUTDOWN)
         reply = await self._enter(message.payload)
-        if self._ending == CLOSED:
+        if self._ending in GONE:
             return
         self._answer_join(reply)
         if self._ending is None and self.channel.greeter is not None:
@@ -181,7 +186,7 @@ class Actor:
             response = await self._call(self.channel.joiner, payload, **self.channel.params)
             self._entered = True
             reply = Reply("ok", encode({} if response is None else response))
-            if self._ending != CLOSED:
+            if self._ending not in GONE:
                 await self._node.hub.subscribe(self.topic, self)
             return reply
         except Refused as refusal:
@@ -193,7 +198,7 @@ class Actor:
             return self._refuse(CRASH, {"reason": "join crashed"})
 
     def _refuse(self, ending: str, response: Any) -> Reply:
-        if self._ending != CLOSED:
+        if self._ending not in GONE:
             self._ending = ending
         return Reply("error", response)
 

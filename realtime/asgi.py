@@ -11,6 +11,7 @@ from django.core.handlers.asgi import ASGIHandler
 from . import conf
 from .consumers.websocket import SocketConsumer
 from .node import Node
+from .protocol.messages import CloseCode
 
 Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Callable[..., Any], Callable[..., Any]], Awaitable[None]]
@@ -37,7 +38,7 @@ def with_realtime(application: Any) -> Application:
             await sockets(scope, receive, send)
         elif isinstance(application, ASGIHandler):  # Django alone serves no WebSocket
             await receive()
-            await send({"type": "websocket.close", "code": 4404})
+            await send({"type": "websocket.close", "code": int(CloseCode.NOT_FOUND)})
         else:
             await application(scope, receive, send)
 

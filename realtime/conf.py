@@ -31,8 +31,13 @@ class Settings:
     ALLOWED_ORIGINS: tuple[str, ...] = ()  # of pages elsewhere that may connect; CSRF_TRUSTED_ORIGINS may too
     MAX_TOPICS: int = 100  # per socket, as in Phoenix
     MAX_FRAME: int = 256 * 1024  # from a client
+    MESSAGE_RATE: float = 100.0  # from a client, a second in the long run
+    MESSAGE_BURST: int = 500  # from a client, at once; as many more are answered "too many messages", then it is closed
+    MAILBOX: int = 1000  # messages that may wait for one channel's handler; more are answered "overloaded"
     OUTBOX_MESSAGES: int = 1000  # waiting for a socket that reads slowly; more closes it
     OUTBOX_BYTES: int = 4 * 1024 * 1024
+    SEND_TIMEOUT: float = 10.0  # for one frame to be taken by the peer's side; longer closes the socket
+    HEARTBEAT_TIMEOUT: float = 60.0  # no frame for this long: the socket is closed; clients send one each 30 s
     THREADS: int = 8  # for sync handlers and the ORM, per process; each may hold a database connection
     SHUTDOWN: float = 5.0  # for a handler to return and a channel to terminate, once its socket is gone
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from .actor import CLOSED, DUPLICATE, Actor
+from .actor import CLOSED, DRAINING, DUPLICATE, Actor
 from .exceptions import ProtocolError
 from .node import Node
 from .outbox import Outbox
-from .protocol.messages import Frame, Message
+from .protocol.limits import Allowance
+from .protocol.messages import CloseCode, Frame, Message, Reply
 from .protocol.serializers import Serializer
 from .protocol.session import Action, Answer, Event, Join, Leave, Session
 from .routing import Match, Router
 from .socket import Socket
+from .wire import Wire
 
 logger = logging.getLogger("realtime.socket")
 
-TOO_SLOW, TOO_BIG = 4008, 4009
+# How long a close may take before the transport is aborted; how long the last frames may take before a close.
+CLOSE_PATIENCE = 1.0
+FLUSH_PATIENCE = 0.5
 
 
 class Connection:
@@ -26,6 +31,7 @@ class Connection:
 
     write  sends one frame; may wait while the peer does not read
     close  closes the transport with a code from 4000 to 4999
+    wire   the transport below, or None where it is not known
     """
 
     def __init__(
@@ -37,38 +43,74 @@ class Connection:
         *,
         write: Callable[[Frame], Awaitable[None]],
         close: Callable[[int], Awaitable[None]],
+        wire: Wire | None = None,
     ) -> None:
         self.socket = socket
         self.serializer = serializer
         self._node = node
         self._close = close
+        self._wire = wire
+        self._heard = asyncio.get_running_loop().time()
+        self._allowance = Allowance(node.settings.MESSAGE_RATE, node.settings.MESSAGE_BURST, self._heard)
         self._session: Session[Match] = Session(router.resolve, node.settings.MAX_TOPICS)
         self._actors: dict[str, Actor] = {}
         self._open = True
         self._outbox = Outbox(
             write,
+            wire=wire,
             max_messages=node.settings.OUTBOX_MESSAGES,
             max_bytes=node.settings.OUTBOX_BYTES,
             on_full=self._too_slow,
             on_lost=self._lost,
         )
+        node.wheel.add(self)
 
     def receive(self, frame: Frame) -> None:
         """Take one frame of the client. Raises ProtocolError when the socket cannot go on."""
         if not self._open:
             return
+        self._heard = asyncio.get_running_loop().time()
+        self._allowance.spend(self._heard)
+        if self._allowance.is_exhausted:
+            raise ProtocolError("too many messages", CloseCode.FLOOD)
         if _size_exceeds(frame, self._node.settings.MAX_FRAME):
-            raise ProtocolError("frame too big", TOO_BIG)
-        self._act(self._session.receive(self.serializer.decode(frame)))
+            raise ProtocolError("frame too big", CloseCode.BIG)
+        message = self.serializer.decode(frame)
+        if self._allowance.is_overdrawn:
+            self._refuse(message)
+        else:
+            self._act(self._session.receive(message))
 
-    async def end(self) -> None:
+    async def flush(self) -> None:
+        """Return when what was said so far is written, or the peer has had its time to take it."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._outbox.drained(), FLUSH_PATIENCE)
+
+    async def end(self, reason: str = CLOSED) -> None:
         """End every channel of a socket that is gone, and return when all have terminated."""
         self._lost()
         self._outbox.close()
+        self._node.wheel.discard(self)
         for actor in list(self._actors.values()):
-            actor.end(CLOSED)
+            actor.end(reason)
         limit = self._node.settings.SHUTDOWN
         await asyncio.gather(*(actor.wait(limit) for actor in list(self._actors.values())))
+
+    # For the node
+
+    def tick(self, now: float) -> None:
+        if not self._open:
+            return
+        if now - self._heard > self._node.settings.HEARTBEAT_TIMEOUT:
+            self._shut(CloseCode.SILENT, "no heartbeat")
+        elif self._outbox.stuck_for(now) > self._node.settings.SEND_TIMEOUT:
+            self._too_slow()
+
+    async def drain(self) -> None:
+        self._lost()
+        await self.flush()
+        await self._close_safely(CloseCode.RESTART)
+        await self.end(DRAINING)
 
     # For the actors
 
@@ -101,14 +143,29 @@ class Connection:
             previous.end(DUPLICATE)
         self._actors[join.topic] = Actor(join, self, self._node, previous)
 
+    def _refuse(self, message: Message) -> None:
+        response = {"reason": "too many messages", "retry_after": self._allowance.retry_after}
+        reply = Reply("error", response)
+        self.send(self.serializer.reply(message.topic, message.ref, message.join_ref, reply))
+
     def _too_slow(self) -> None:
-        logger.warning("a socket reads too slowly: closed with %d", TOO_SLOW)
+        self._shut(CloseCode.SLOW, "it reads too slowly")
+
+    def _shut(self, code: CloseCode, reason: str) -> None:
+        logger.warning("closed a socket with %d: %s", code, reason)
         self._lost()
-        self._node.spawn(self._close_safely(TOO_SLOW))
+        self._outbox.close()
+        self._node.spawn(self._close_or_abort(code))
+
+    async def _close_or_abort(self, code: int) -> None:
+        await self._close_safely(code)
+        if self._wire is not None:
+            await asyncio.sleep(CLOSE_PATIENCE)  # for the peer to answer, and for what waits before the close
+            self._wire.abort()
 
     async def _close_safely(self, code: int) -> None:
         try:
-            await self._close(code)
+            await asyncio.wait_for(self._close(code), CLOSE_PATIENCE)
         except Exception:  # each server raises its own kind when the peer is gone
             logger.debug("could not close a socket", exc_info=True)
 

@@ -141,8 +141,8 @@ class Channel:
     def terminate(self, reason: str) -> Any:
         """Run once when a channel that was joined ends, whatever the cause. Sync or async.
 
-        reason  "left", "closed" (the socket is gone), "duplicate join", "crash", "resync" (messages may have
-                been lost, the client is told to rejoin), or what `stop` was given
+        reason  "left", "closed" (the socket is gone), "draining" (its server ends), "duplicate join", "crash",
+                "resync" (messages may have been lost, the client is told to rejoin), or what `stop` was given
         """
 
     # What an author calls

@@ -19,6 +19,7 @@ from .engine.layer import RedisChannelLayer
 from .hub import Hub
 from .protocol.messages import Broadcast
 from .protocol.serializers import pack
+from .wheel import Wheel
 from .workers import Workers
 
 logger = logging.getLogger("realtime.node")
@@ -37,6 +38,7 @@ class Node:
         self.layer = RedisChannelLayer(engine=engine, prefix=self.keys.layer)
         self.workers = Workers(settings.THREADS)
         self.hub = Hub(self.layer, self.keys.bus, self.spawn)
+        self.wheel = Wheel()
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -81,6 +83,11 @@ class Node:
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
+
+    async def drain(self) -> None:
+        """Tell every client to come back elsewhere, then stop."""
+        await asyncio.gather(*(socket.drain() for socket in self.wheel.members()))
+        await self.stop()
 
     async def stop(self) -> None:
         """Finish what runs in the background, then close what is open."""

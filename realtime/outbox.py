@@ -8,12 +8,18 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from .protocol.messages import Frame
+from .wire import Wire
+
+# With this much in the transport the writer waits, on servers whose `send` does not (daphne).
+HIGH_WATER = 64 * 1024
+PAUSE = 0.02
 
 
 class Outbox:
     """Frames in order, one write at a time, bounded in messages and bytes; no task while nothing waits.
 
-    send     writes one frame; waits while the peer does not read
+    send     writes one frame; may wait while the peer does not read
+    wire     the transport below, or None where it is not known
     on_full  called once when a bound is passed: a slow socket is closed, nothing is ever skipped
     on_lost  called once when the peer is gone
     """
@@ -22,12 +28,14 @@ class Outbox:
         self,
         send: Callable[[Frame], Awaitable[None]],
         *,
+        wire: Wire | None,
         max_messages: int,
         max_bytes: int,
         on_full: Callable[[], None],
         on_lost: Callable[[], None],
     ) -> None:
         self._send = send
+        self._wire = wire
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._on_full = on_full
@@ -36,6 +44,7 @@ class Outbox:
         self._bytes = 0
         self._writer: asyncio.Task[None] | None = None
         self._closed = False
+        self._progress = 0.0
 
     def put(self, frame: Frame) -> None:
         """Queue `frame`. Never waits; does nothing once closed."""
@@ -47,7 +56,12 @@ class Outbox:
             self.close()
             self._on_full()
         elif self._writer is None:
+            self._progress = asyncio.get_running_loop().time()
             self._writer = asyncio.create_task(self._write(), context=contextvars.Context())
+
+    def stuck_for(self, now: float) -> float:
+        """Return for how many seconds the frame under way has waited for the peer to read."""
+        return now - self._progress if self._writer is not None else 0.0
 
     def close(self) -> None:
         """Drop what waits and stop writing."""
@@ -63,12 +77,20 @@ class Outbox:
 
     # private
 
+    async def _room(self) -> None:
+        """Wait while the transport is behind; nothing tells when it no longer is, so look."""
+        while self._wire is not None and self._wire.backlog() > HIGH_WATER:  # noqa: ASYNC110
+            await asyncio.sleep(PAUSE)
+
     async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._frames:
                 frame = self._frames.popleft()
                 await self._send(frame)
+                await self._room()
                 self._bytes -= len(frame)
+                self._progress = loop.time()
         except Exception:  # each server raises its own kind when the peer is gone
             self.close()
             self._on_lost()

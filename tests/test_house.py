@@ -16,8 +16,8 @@ FLOORS = [
     {"exceptions"},
     {"protocol"},
     {"payloads", "handlers", "socket", "routing"},
-    {"engine", "outbox", "hub", "workers", "conf"},
-    {"node", "actor", "connection", "publish"},
+    {"engine", "wire", "outbox", "hub", "workers", "wheel", "conf"},
+    {"node", "actor", "connection", "publish", "shutdown"},
     {"consumers", "asgi", "apps", "management", "templatetags", "__init__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

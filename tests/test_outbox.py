@@ -20,6 +20,7 @@ class Wire:
         self.under_way = 0
         self.outbox = Outbox(
             self.write,
+            wire=None,
             max_messages=max_messages,
             max_bytes=max_bytes,
             on_full=lambda: self.events.append("full"),

@@ -8,11 +8,11 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 
-from .. import conf
+from .. import conf, shutdown, wire
 from ..connection import Connection
 from ..exceptions import ProtocolError, Refused
 from ..node import Node
-from ..protocol.messages import Frame
+from ..protocol.messages import CloseCode, Frame
 from ..protocol.serializers import Serializer, serializer_for
 from ..routing import Router
 from ..socket import Socket
@@ -40,14 +40,17 @@ class SocketConsumer(AsyncConsumer):
         self._send = send
         await receive()  # websocket.connect
         node = Node.current()
+        shutdown.watch(node)
         try:
             serializer, socket = await self._admit(scope, node)
         except Refused as refusal:
             logger.info("refused a socket: %s", refusal)
-            await self._close(4403)  # before the accept, so that the handshake is answered 403
+            await self._close(CloseCode.REFUSED)
             return
         await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
-        connection = Connection(node, self._router, socket, serializer, write=self._write, close=self._close)
+        connection = Connection(
+            node, self._router, socket, serializer, write=self._write, close=self._close, wire=wire.find(send)
+        )
         try:
             await self._listen(connection, receive)
         finally:
@@ -80,6 +83,7 @@ class SocketConsumer(AsyncConsumer):
                 connection.receive(event.get("bytes") or b"" if frame is None else frame)
             except ProtocolError as error:
                 logger.info("closed a socket with %d: %s", error.close_code, error.reason)
+                await connection.flush()
                 await self._close(error.close_code)
                 return
 
@@ -87,7 +91,7 @@ class SocketConsumer(AsyncConsumer):
         await self._send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})
 
     async def _close(self, code: int) -> None:
-        await self._send({"type": "websocket.close", "code": code})
+        await self._send({"type": "websocket.close", "code": int(code)})
 
 
 def _subprotocol(scope: MutableMapping[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, TypeAlias
 
 import msgspec
@@ -18,6 +19,20 @@ RESERVED_TOPIC = "phoenix"
 RESERVED_PREFIX = "phx_"
 
 TOPIC_BYTES = 255
+
+
+class CloseCode(IntEnum):
+    """Why a socket is closed. 4000 to 4999: daphne sends no other code that every client comes back from."""
+
+    SILENT = 4002  # no heartbeat
+    SLOW = 4008  # the peer does not read
+    BIG = 4009  # a frame over the limit
+    RESTART = 4012  # the server ends; come back
+    FLOOD = 4029  # too many messages
+    UNDECODABLE = 4400
+    REFUSED = 4403  # before the accept, so that the handshake is answered 403
+    NOT_FOUND = 4404  # likewise
+
 
 # A ref is opaque: clients send strings, numbers or null and get back the very bytes they sent.
 Ref: TypeAlias = msgspec.Raw | None

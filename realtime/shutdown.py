@@ -1,0 +1,57 @@
+"""What happens to sockets when their server ends: they are closed with 4012, so that clients come back.
+
+uvicorn closes them by itself (1012) and then tells us through the lifespan protocol; daphne does neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import sys
+import threading
+from typing import Any
+from weakref import WeakSet
+
+from .node import Node
+
+PATIENCE = 3.0
+
+_watched: WeakSet[Node] = WeakSet()
+
+
+def watch(node: Node) -> None:
+    """See to it that `node` drains before its server ends. Call it on the node's loop; once is enough."""
+    if node in _watched:
+        return
+    _watched.add(node)
+    reactor = _reactor()
+    if reactor is not None:
+        reactor.addSystemEventTrigger("before", "shutdown", _drain_for_twisted, node)
+    if threading.current_thread() is not threading.main_thread():
+        # runserver's reloader ends the process by an exit of the main thread; this loop runs in another, and still.
+        atexit.register(_drain_from_outside, node, asyncio.get_running_loop())
+
+
+def _reactor() -> Any:
+    """Return the Twisted reactor if it is what runs here: daphne, alone or as runserver."""
+    reactor = sys.modules.get("twisted.internet.reactor")
+    return reactor if getattr(reactor, "running", False) else None
+
+
+def _drain_for_twisted(node: Node) -> Any:
+    from twisted.internet.defer import Deferred
+
+    return Deferred.fromFuture(asyncio.ensure_future(_drain(node)))
+
+
+def _drain_from_outside(node: Node, loop: asyncio.AbstractEventLoop) -> None:
+    if loop.is_running():
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            asyncio.run_coroutine_threadsafe(_drain(node), loop).result(PATIENCE)
+
+
+async def _drain(node: Node) -> None:
+    """Drain, but never hold up the end of the server for long."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(node.drain(), PATIENCE)

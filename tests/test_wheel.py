@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import asyncio
+
+from realtime.wheel import Wheel
+
+
+class Member:
+    def __init__(self) -> None:
+        self.ticks: asyncio.Queue[float] = asyncio.Queue()
+
+    def tick(self, now: float) -> None:
+        self.ticks.put_nowait(now)
+
+    async def drain(self) -> None:
+        pass
+
+
+async def test_every_member_is_shown_the_clock_again_and_again() -> None:
+    wheel, members = Wheel(0.01), [Member(), Member()]
+    for member in members:
+        wheel.add(member)
+    for member in members:
+        first, second = [await asyncio.wait_for(member.ticks.get(), 5) for _ in range(2)]
+        assert second > first
+        wheel.discard(member)
+
+
+async def test_a_member_that_left_is_left_alone() -> None:
+    wheel, gone, there = Wheel(0.01), Member(), Member()
+    wheel.add(gone)
+    wheel.add(there)
+    wheel.discard(gone)
+    await asyncio.wait_for(there.ticks.get(), 5)
+    assert gone.ticks.empty()
+    wheel.discard(there)
+
+
+async def test_no_timer_runs_for_nobody() -> None:
+    wheel, member = Wheel(0.01), Member()
+    wheel.add(member)
+    wheel.discard(member)
+    await asyncio.sleep(0.03)
+    assert member.ticks.empty()
+    assert wheel.members() == []
