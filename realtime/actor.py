@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 from collections import deque
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
 import msgspec
 
+from .answers import event_reply, join_reply
 from .exceptions import EngineUnavailable, Refused
 from .handlers import Channel, Handler, ReplyRef
+from .logs import readable
 from .node import Node
 from .payloads import encode
 from .protocol.messages import JOIN, LEAVE, Broadcast, Frame, Message, Ref, Reply
@@ -63,6 +67,7 @@ class Actor:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._mailbox: deque[Message] = deque([join.message])
         self._held: list[Frame] = []
+        self._made: list[Coroutine[Any, Any, None]] | None = None  # by the running handler, under DEBUG
         self._entered = False  # join has returned, so terminate is owed
         self._ending: str | None = None
         self._close: dict[str, Any] | None = None  # the payload of a phx_close to send at the end
@@ -103,7 +108,7 @@ class Actor:
 
     def resync(self) -> None:
         if self.joined and self._ending is None:  # else nothing has been promised to the client yet
-            self._client.send(self.serializer.error(self.topic, self.join.join_ref, RESYNC))
+            self._client.send(self.serializer.error(self.topic, self.join.join_ref, {"reason": RESYNC}))
             self.end(RESYNC)
 
     # For the channel
@@ -123,6 +128,10 @@ class Actor:
         if self._ending is None:
             self._close = {"reason": reason}
             self.end(reason)
+
+    def made(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        if self._made is not None:
+            self._made.append(coroutine)
 
     # The mailbox
 
@@ -161,9 +170,11 @@ class Actor:
                 self._ending, self._close = LEFT, {}
             else:
                 await self._event(message)
-        except Exception:
+        except Exception as error:
             logger.exception("%s crashed on %r in %r", self._name, message.event, self.topic)
-            self._client.send(self.serializer.error(self.topic, self.join.join_ref, "channel_crash"))
+            self._client.send(
+                self.serializer.error(self.topic, self.join.join_ref, self._blame("channel_crash", error))
+            )
             self._ending, self._close = CRASH, None
 
     # Joins
@@ -175,6 +186,11 @@ class Actor:
         if self._ending in GONE:
             return
         self._answer_join(reply)
+        if logger.isEnabledFor(logging.INFO):
+            self._log(
+                "JOINED" if reply.status == "ok" else "REFUSED",
+                readable(message.payload if reply.status == "ok" else reply.response),
+            )
         if self._ending is None and self.channel.greeter is not None:
             await self._call(self.channel.greeter, message.payload)
 
@@ -185,7 +201,7 @@ class Actor:
                 self.channel.greeter.arguments(payload)  # what after_join could not take is refused here
             response = await self._call(self.channel.joiner, payload, **self.channel.params)
             self._entered = True
-            reply = Reply("ok", encode({} if response is None else response))
+            reply = join_reply(response, self.channel.joiner.name)
             if self._ending not in GONE:
                 await self._node.hub.subscribe(self.topic, self)
             return reply
@@ -193,9 +209,9 @@ class Actor:
             return self._refuse(REFUSED, encode(refusal.response))
         except EngineUnavailable:
             return self._refuse(REFUSED, UNAVAILABLE)
-        except Exception:
+        except Exception as error:
             logger.exception("%s crashed in join of %r", self._name, self.topic)
-            return self._refuse(CRASH, {"reason": "join crashed"})
+            return self._refuse(CRASH, self._blame("join crashed", error))
 
     def _refuse(self, ending: str, response: Any) -> Reply:
         if self._ending not in GONE:
@@ -222,7 +238,7 @@ class Actor:
             return
         self.ref = ReplyRef(message.ref)
         try:
-            reply = _as_reply(await self._call(handler, message.payload))
+            reply = event_reply(await self._call(handler, message.payload), handler.name)
         except Refused as refusal:
             reply = Reply("error", encode(refusal.response))
         except EngineUnavailable:
@@ -237,7 +253,21 @@ class Actor:
 
     async def _call(self, handler: Handler, payload: msgspec.Raw, **params: Any) -> Any:
         arguments = handler.arguments(payload)
-        return await self._node.workers.call(handler.function, self.channel, *arguments, **params)
+        self._made = [] if self._node.debug else None
+        result = await self._node.workers.call(handler.function, self.channel, *arguments, **params)
+        if self._made:
+            await self._look_for_forgotten(handler, self._made)
+        self._made = None
+        return result
+
+    async def _look_for_forgotten(self, handler: Handler, made: list[Coroutine[Any, Any, None]]) -> None:
+        """Say which push, reply or broadcast of a handler was made and never awaited; nothing else would."""
+        await asyncio.sleep(0)  # what was handed to a task has begun by then
+        for coroutine in made:
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                coroutine.close()
+                verb = coroutine.cr_code.co_name  # type: ignore[attr-defined]
+                logger.error("%s forgot an await: write `await self.%s(…)`", handler.name, verb)
 
     # The end
 
@@ -246,6 +276,7 @@ class Actor:
         if self._entered:
             self._entered = False
             await self._terminate(self._ending or CLOSED)
+            self._log("LEFT", self._ending)
         if self._close is not None:
             self._client.send(self.serializer.close(self.topic, self.join.join_ref, self._close))
         self.over.set_result(None)
@@ -265,6 +296,16 @@ class Actor:
 
     # private
 
+    def _blame(self, reason: str, error: Exception) -> dict[str, Any]:
+        """Return what the client is told of an exception: a short reason; its text only to the developer."""
+        return (
+            {"reason": reason, "detail": f"{type(error).__name__}: {error}"} if self._node.debug else {"reason": reason}
+        )
+
+    def _log(self, what: str, more: object) -> None:
+        if self.channel.log:
+            logger.info("%s %s %s %s", what, self.topic, self._name, more)
+
     @property
     def was_replaced(self) -> bool:
         return self._ending == DUPLICATE
@@ -272,12 +313,3 @@ class Actor:
     @property
     def _name(self) -> str:
         return type(self.channel).__name__
-
-
-def _as_reply(result: Any) -> Reply | None:
-    """Return the reply that a handler's return value stands for; None is no reply."""
-    if result is None:
-        return None
-    if isinstance(result, Reply):
-        return Reply(result.status, encode(result.response))
-    return Reply("ok", encode(result))

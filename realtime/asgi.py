@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from django.apps import apps
 from django.core.handlers.asgi import ASGIHandler
 
 from . import conf
@@ -27,7 +26,7 @@ def with_realtime(application: Any) -> Application:
     """
     paths = conf.router().paths
     conf.engine()  # where none is set and none may be started, the time to say so is now
-    sockets = _with_user(SocketConsumer.as_asgi())
+    sockets: Any = SocketConsumer.as_asgi()
 
     async def serve(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         if scope["type"] == "lifespan":
@@ -43,15 +42,6 @@ def with_realtime(application: Any) -> Application:
             await application(scope, receive, send)
 
     return serve
-
-
-def _with_user(application: Any) -> Any:
-    """Give sockets the session's user, where the project has users."""
-    if not apps.is_installed("django.contrib.auth") or not apps.is_installed("django.contrib.sessions"):
-        return application
-    from channels.auth import AuthMiddlewareStack  # imports models, so only where they are installed
-
-    return AuthMiddlewareStack(application)
 
 
 async def _live(application: Any, scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:

@@ -29,6 +29,7 @@ class Settings:
     EMBEDDED: bool | None = None  # may the engine run inside the project; None: while DEBUG is on
     PREFIX: str = "rt"  # before every name in the engine; differs where projects share one
     ALLOWED_ORIGINS: tuple[str, ...] = ()  # of pages elsewhere that may connect; CSRF_TRUSTED_ORIGINS may too
+    REQUIRE_ORIGIN: bool = False  # refuse clients that send none, as native ones do
     MAX_TOPICS: int = 100  # per socket, as in Phoenix
     MAX_FRAME: int = 256 * 1024  # from a client
     MESSAGE_RATE: float = 100.0  # from a client, a second in the long run

@@ -52,6 +52,10 @@ class Unencodable(RealtimeError):
     """A payload holds something that JSON cannot carry; the message names the key."""
 
 
+class BadReturn(RealtimeError):
+    """A join or a handler returned what means nothing; the message lists what would."""
+
+
 class InvalidTopic(RealtimeError):
     """A topic's name breaks the rules, or no route builds it from the values given."""
 

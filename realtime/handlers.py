@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import msgspec
+from asgiref.sync import markcoroutinefunction
 
 from .exceptions import Misconfigured, NotJoined
 from .payloads import decoder, encode, encode_object
@@ -42,6 +44,9 @@ class Port(Protocol):
     async def broadcast(self, event: str, payload: msgspec.Raw, *, to_self: bool) -> None: ...
     async def stop(self, reason: str) -> None: ...
 
+    def made(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Take note of a push, reply or broadcast that is to be awaited."""
+
 
 def handle_in(*events: str) -> Callable[[Method], Method]:
     """Mark the method that answers these events of a client.
@@ -63,6 +68,18 @@ def handle_in(*events: str) -> Callable[[Method], Method]:
         return method
 
     return mark
+
+
+def _noticed(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the port see what is made of an async method, so that a forgotten await can be noticed."""
+
+    @functools.wraps(method)
+    def call(self: Channel, *args: Any, **kwargs: Any) -> Any:
+        coroutine = method(self, *args, **kwargs)
+        self._port.made(coroutine)
+        return coroutine
+
+    return markcoroutinefunction(call)
 
 
 class Handler:
@@ -107,8 +124,10 @@ class Channel:
     socket   the socket it was joined over; `user` is the socket's
     params   the values captured by the route
     assigns  a dict for your own use, copied from the socket's at the join
+    log      False keeps its joins and leaves out of the log
     """
 
+    log: ClassVar[bool] = True
     handlers: ClassVar[dict[str, Handler]] = {}
     joiner: ClassVar[Handler]
     greeter: ClassVar[Handler | None] = None
@@ -160,24 +179,29 @@ class Channel:
             )
         return self._port.ref
 
+    @_noticed
     async def push(self, event: str, payload: Any = None) -> None:
         """Send an event to this client only."""
         self._must_have_joined("push")
         await self._port.push(event, encode_object(payload))
 
+    @_noticed
     async def reply(self, ref: ReplyRef, response: Any = None, *, status: str = "ok") -> None:
         """Answer the message that `ref` was taken from; from anywhere, and later if need be."""
         self._must_have_joined("reply")
         await self._port.reply(ref, Reply(status, encode({} if response is None else response)))
 
+    @_noticed
     async def broadcast(self, event: str, payload: Any = None) -> None:
         """Send an event to everybody on this topic; inside `join`, to those already there."""
         await self._port.broadcast(event, encode_object(payload), to_self=self._port.joined)
 
+    @_noticed
     async def broadcast_from(self, event: str, payload: Any = None) -> None:
         """Send an event to everybody on this topic but this client."""
         await self._port.broadcast(event, encode_object(payload), to_self=False)
 
+    @_noticed
     async def stop(self, reason: str = "stopped") -> None:
         """End this channel once the running handler has returned; the client is told, and does not rejoin."""
         await self._port.stop(reason)

@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from django.conf import settings as django_settings
+
 from . import conf
 from .engine.client import Engine
 from .engine.keys import Keys
@@ -33,6 +35,7 @@ class Node:
 
     def __init__(self, settings: conf.Settings, engine: Engine) -> None:
         self.id = secrets.token_hex(6)
+        self.debug = bool(django_settings.DEBUG)  # clients are shown the text of exceptions
         self.settings = settings
         self.keys = Keys(settings.PREFIX)
         self.layer = RedisChannelLayer(engine=engine, prefix=self.keys.layer)

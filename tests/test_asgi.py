@@ -12,6 +12,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
 from django.core.asgi import get_asgi_application
 from django.db.backends.signals import connection_created
 from django.test import Client
@@ -127,6 +128,30 @@ async def test_the_sessions_user_is_the_channels_user(application: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+async def test_a_change_of_the_secret_key_keeps_user_and_session(application: Any, settings: Any) -> None:
+    user = await get_user_model().objects.acreate(username="ada")
+    browser = Client()
+    await asyncio.to_thread(browser.force_login, user)
+    key = browser.cookies["sessionid"].value
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another"
+    headers = [(b"cookie", f"a=b; sessionid={key}".encode())]
+    for _ in range(2):
+        wire = await opened(application, "/ws/websocket?vsn=2.0.0", headers=headers)
+        assert await wire.join("t:a") == {"user": "ada"}
+        await stop(wire)
+    assert await Session.objects.filter(pk=key).aexists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("cookie", [b"sessionid=nobodys", b"sessionid=", b"\xff\x00;;=", b"sessionid=" + b"x" * 5000])
+async def test_a_cookie_that_names_no_session_is_nobody(application: Any, cookie: bytes) -> None:
+    wire = await opened(application, "/ws/websocket?vsn=2.0.0", headers=[(b"cookie", cookie)])
+    assert await wire.join("t:a") == {"user": ""}
+    await stop(wire)
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_queries_of_different_channels_run_side_by_side(application: Any) -> None:
     """Three queries that each wait for the other two; one shared thread could never run them."""
     await get_user_model().objects.acreate(username="ada")
@@ -175,7 +200,7 @@ async def test_a_server_that_tells_of_its_end_lets_the_node_end(application: Any
 
 def test_a_project_without_users_is_served_all_the_same(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.REALTIME = {"ROUTER": "tests.test_asgi.router"}
-    monkeypatch.setattr("realtime.asgi.apps.is_installed", lambda name: not name.startswith("django.contrib"))
+    monkeypatch.setattr("realtime.consumers.auth.apps.is_installed", lambda name: not name.startswith("django.contrib"))
 
     async def main() -> None:
         wire = await opened(with_realtime(get_asgi_application()), "/ws/websocket?vsn=2.0.0")

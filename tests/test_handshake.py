@@ -6,7 +6,7 @@ import pytest
 from channels.testing import WebsocketCommunicator
 
 from realtime import Refused, Router, Socket
-from realtime.consumers.handshake import origin_is_allowed, query_params
+from realtime.consumers.handshake import origin_refusal, query_params
 from realtime.consumers.websocket import SocketConsumer
 
 
@@ -85,45 +85,116 @@ def test_parameters_are_read_as_phoenix_writes_them(query: bytes, params: dict[s
 
 
 def scope(origin: Any = None, host: Any = "chat.example", **more: Any) -> dict[str, Any]:
-    headers = [(name, value.encode()) for name, value in more.get("headers", ())]
-    headers += [(b"origin", value.encode()) for value in ([origin] if isinstance(origin, str) else origin or [])]
+    """The scope of a handshake; a list stands for doubled headers."""
+    headers = [(b"origin", value.encode()) for value in ([origin] if isinstance(origin, str) else origin or [])]
     headers += [(b"host", value.encode()) for value in ([host] if isinstance(host, str) else host)]
-    return {"headers": headers}
+    headers += more.pop("headers", [])
+    return {"headers": headers, **more}
+
+
+@pytest.fixture
+def hosts(settings: Any) -> Any:
+    settings.ALLOWED_HOSTS = ["chat.example", "[::1]"]
+    settings.CSRF_TRUSTED_ORIGINS = ["https://app.example", "https://*.wild.example"]
+    return settings
 
 
 @pytest.mark.parametrize(
-    ("origin", "host", "allowed"),
+    ("origin", "host"),
     [
-        (None, "chat.example", True),
-        ("https://chat.example", "chat.example", True),
-        ("https://chat.example:443", "chat.example", True),
-        ("http://chat.example:8000", "chat.example:8000", True),
-        ("http://CHAT.example", "chat.example", True),
-        ("http://[::1]:8000", "[::1]:8000", True),
-        ("https://app.example", "chat.example", True),
-        ("https://named.example", "chat.example", True),
-        ("http://app.example", "chat.example", False),
-        ("https://chat.example:8443", "chat.example", False),
-        ("https://evil.example", "chat.example", False),
-        ("https://chat.example.evil", "chat.example", False),
-        ("https://evil-chat.example", "chat.example", False),
-        ("https://user@chat.example", "chat.example", False),
-        ("https://evil.example", "evil.example", False),
-        ("null", "chat.example", False),
-        ("", "chat.example", False),
-        ("http://[::1", "chat.example", False),
-        ("http://chat.example:99999", "chat.example", False),
-        (["https://chat.example", "https://chat.example"], "chat.example", False),
-        ("https://chat.example", ["chat.example", "chat.example"], False),
-        ("https://chat.example", [], False),
+        (None, "chat.example"),
+        (None, []),
+        ("https://chat.example", "chat.example"),
+        ("https://chat.example:443", "chat.example"),
+        ("http://chat.example:8000", "chat.example:8000"),
+        ("http://CHAT.example", "chat.example"),
+        ("http://[::1]:8000", "[::1]:8000"),
+        ("https://app.example", "chat.example"),
+        ("https://app.example:443", "chat.example"),
+        ("https://named.example", "chat.example"),
+        ("https://a.wild.example", "chat.example"),
+        ("https://named.example", []),
     ],
 )
-def test_only_our_own_pages_and_those_named_may_connect(settings: Any, origin: Any, host: Any, allowed: bool) -> None:
-    settings.ALLOWED_HOSTS = ["chat.example", "[::1]"]
-    settings.CSRF_TRUSTED_ORIGINS = ["https://app.example"]
-    assert origin_is_allowed(scope(origin, host), ["https://named.example"]) is allowed
+def test_our_own_pages_and_those_named_may_connect(hosts: Any, origin: Any, host: Any) -> None:
+    assert origin_refusal(scope(origin, host), ["https://named.example"]) is None
 
 
-async def test_a_foreign_page_is_refused() -> None:
-    foreign = [(b"origin", b"https://evil.example"), (b"host", b"localhost")]
-    assert (await answer(headers=foreign))[0] is False
+@pytest.mark.parametrize(
+    ("origin", "host", "says"),
+    [
+        ("http://app.example", "chat.example", "CSRF_TRUSTED_ORIGINS or REALTIME['ALLOWED_ORIGINS']"),
+        ("https://app.example:8443", "chat.example", "neither ours"),
+        ("https://chat.example:8443", "chat.example", "neither ours"),
+        ("https://evil.example", "chat.example", "neither ours"),
+        ("https://chat.example.evil", "chat.example", "neither ours"),
+        ("https://evil-chat.example", "chat.example", "neither ours"),
+        ("https://evilwild.example", "chat.example", "neither ours"),
+        ("http://a.wild.example", "chat.example", "neither ours"),
+        ("https://chat.example", [], "neither ours"),
+        ("https://user@chat.example", "chat.example", "is none"),
+        ("https://chat.example/path", "chat.example", "is none"),
+        ("ftp://chat.example", "chat.example", "is none"),
+        ("null", "chat.example", "is none"),
+        ("", "chat.example", "is none"),
+        ("http://[::1", "chat.example", "is none"),
+        ("http://chat.example:99999", "chat.example", "is none"),
+        ("http://chat.example:x", "chat.example", "is none"),
+        ("https://evil.example", "evil.example", "Host 'evil.example' is not in ALLOWED_HOSTS"),
+        (None, "evil.example", "is not in ALLOWED_HOSTS"),
+        (None, "garbage host", "is not in ALLOWED_HOSTS"),
+        (["https://chat.example", "https://chat.example"], "chat.example", "doubled"),
+        ("https://chat.example", ["chat.example", "chat.example"], "doubled"),
+    ],
+)
+def test_no_other_page_may_and_the_log_says_what_would_admit_it(hosts: Any, origin: Any, host: Any, says: str) -> None:
+    refusal = origin_refusal(scope(origin, host), ["https://named.example"])
+    assert refusal is not None
+    assert says in refusal
+
+
+@pytest.mark.parametrize(
+    ("told", "origin", "allowed"),
+    [
+        ("wss", "https://chat.example", True),
+        ("wss", "http://chat.example", False),
+        ("ws", "http://chat.example", True),
+        ("ws", "https://chat.example", False),
+        ("https", "https://chat.example", True),
+    ],
+)
+def test_the_scheme_counts_where_the_server_tells_it(hosts: Any, told: str, origin: str, allowed: bool) -> None:
+    assert (origin_refusal(scope(origin, scheme=told)) is None) is allowed
+
+
+@pytest.mark.parametrize(
+    ("proto", "allowed"), [(b"https", True), (b"https, http", True), (b"http", False), (None, False)]
+)
+def test_a_trusted_proxy_tells_the_scheme(hosts: Any, proto: bytes | None, allowed: bool) -> None:
+    hosts.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    headers = [(b"x-forwarded-proto", proto)] if proto else []
+    assert (origin_refusal(scope("https://chat.example", scheme="ws", headers=headers)) is None) is allowed
+
+
+def test_a_trusted_proxy_tells_the_host(hosts: Any) -> None:
+    hosts.USE_X_FORWARDED_HOST = True
+    behind = scope("https://chat.example", "internal:8000", headers=[(b"x-forwarded-host", b"chat.example")])
+    assert origin_refusal(behind) is None
+
+
+def test_native_clients_may_be_refused(hosts: Any) -> None:
+    assert "REQUIRE_ORIGIN" in (origin_refusal(scope(None), require=True) or "")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"origin", b"https://evil.example"), (b"host", b"localhost")],
+        [(b"origin", b"\xff\x00"), (b"host", b"localhost")],
+        [(b"origin", b"http://localhost"), (b"host", b"localhost"), (b"host", b"localhost")],
+    ],
+    ids=["foreign", "garbage", "doubled"],
+)
+async def test_a_refused_page_gets_a_403_and_never_an_error(headers: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert await answer(headers=headers) == (False, 4403)
+    assert "refused a socket" in caplog.text

@@ -15,7 +15,7 @@ PACKAGE = Path(realtime.__file__).parent
 FLOORS = [
     {"exceptions"},
     {"protocol"},
-    {"payloads", "handlers", "socket", "routing"},
+    {"payloads", "answers", "logs", "handlers", "socket", "routing"},
     {"engine", "wire", "outbox", "hub", "workers", "wheel", "conf"},
     {"node", "actor", "connection", "publish", "shutdown"},
     {"consumers", "asgi", "apps", "management", "templatetags", "__init__"},

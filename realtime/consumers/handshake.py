@@ -1,4 +1,4 @@
-"""What a handshake says: parameters, protocol version, origin."""
+"""What a handshake says: parameters, host and origin."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
+from django.utils.http import is_same_domain
 
 MAX_PARAMS = 100
-PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+PORTS = {"http": 80, "https": 443}
+SCHEMES = {"ws": "http", "wss": "https"}
+DEVELOPMENT_HOSTS = [".localhost", "127.0.0.1", "[::1]"]  # as Django itself does
 
 
 def query_params(query: bytes) -> dict[str, Any]:
@@ -29,38 +32,78 @@ def query_params(query: bytes) -> dict[str, Any]:
     return params
 
 
-def origin_is_allowed(scope: Mapping[str, Any], also: Iterable[str] = ()) -> bool:
-    """Return whether the page that opens this socket may: one of our own host, or of an origin named in the settings.
+def origin_refusal(scope: Mapping[str, Any], also: Iterable[str] = (), *, require: bool = False) -> str | None:
+    """Return why the page that opens this socket may not, with the setting that would admit it; or None.
 
-    No Origin at all is a native client, which carries no cookies that are not its own.
+    A browser sends the page's cookies along from whatever site the page is of, so the page must be of our own host, or
+    of an origin that the settings name. No Origin at all is a native client, which has no cookies but its own.
     """
-    origins = _header(scope, b"origin")
-    hosts = _header(scope, b"host")
+    hosts, origins = _host(scope), _header(scope, b"origin")
+    if len(hosts) > 1 or len(origins) > 1:
+        return "a doubled Host or Origin header"
+    if hosts and not _host_is_ours(hosts[0]):
+        return f"Host {hosts[0]!r:.80} is not in ALLOWED_HOSTS"
     if not origins:
-        return True
-    if len(origins) != 1 or len(hosts) != 1 or not _host_is_ours(hosts[0]):
-        return False
+        return "no Origin header, and REALTIME['REQUIRE_ORIGIN'] is on" if require else None
     try:
-        origin = urlsplit(origins[0])
-        same = _host_and_port(origin.scheme, origin.netloc) == _host_and_port(origin.scheme, hosts[0])
+        allowed = _is_named(origins[0], also) or (bool(hosts) and _is_same(scope, origins[0], hosts[0]))
     except ValueError:
-        return False
-    return same or origins[0] in {*also, *settings.CSRF_TRUSTED_ORIGINS}
+        return f"Origin {origins[0]!r:.80} is none"
+    if allowed:
+        return None
+    return f"Origin {origins[0]!r:.80} is neither ours nor in CSRF_TRUSTED_ORIGINS or REALTIME['ALLOWED_ORIGINS']"
+
+
+# private
+
+
+def _host(scope: Mapping[str, Any]) -> list[str]:
+    forwarded = _header(scope, b"x-forwarded-host") if settings.USE_X_FORWARDED_HOST else []
+    return forwarded or _header(scope, b"host")
 
 
 def _host_is_ours(host: str) -> bool:
     domain, _ = split_domain_port(host)
     allowed = settings.ALLOWED_HOSTS
     if settings.DEBUG and not allowed:
-        allowed = [".localhost", "127.0.0.1", "[::1]"]  # as Django itself does
+        allowed = DEVELOPMENT_HOSTS
     return bool(domain) and validate_host(domain, allowed)
 
 
-def _host_and_port(scheme: str, netloc: str) -> tuple[str | None, int | None]:
-    parts = urlsplit(f"//{netloc}")
-    if parts.username is not None:
-        raise ValueError("an origin names no user")
-    return parts.hostname, parts.port or PORTS.get(scheme)
+def _is_same(scope: Mapping[str, Any], origin: str, host: str) -> bool:
+    """Return whether scheme, host and port are those that the client connects to."""
+    scheme, *place = _parts(origin)
+    ours = _scheme(scope) or scheme
+    return scheme == ours and place == _parts(f"{ours}://{host}")[1:]
+
+
+def _is_named(origin: str, also: Iterable[str]) -> bool:
+    """Return whether the settings name this origin, as it is or (as Django reads it) by "https://*.example.com"."""
+    scheme, host, port = _parts(origin)
+    for named in (*also, *settings.CSRF_TRUSTED_ORIGINS):
+        before, wildcard, domain = named.partition("://*.")
+        if not wildcard and _parts(named) == [scheme, host, port]:
+            return True
+        if wildcard and before == scheme and is_same_domain(origin.partition("://")[2], f".{domain}"):
+            return True
+    return False
+
+
+def _scheme(scope: Mapping[str, Any]) -> str | None:
+    """Return "http" or "https", by the proxy's header if the project trusts it; None where the server does not tell."""
+    if settings.SECURE_PROXY_SSL_HEADER:
+        name, secure = settings.SECURE_PROXY_SSL_HEADER
+        values = _header(scope, name.removeprefix("HTTP_").replace("_", "-").lower().encode())
+        return "https" if values and values[0].split(",")[0].strip() == secure else "http"
+    return SCHEMES.get(scope.get("scheme", ""))
+
+
+def _parts(origin: str) -> list[Any]:
+    """Return scheme, host and port. Raises ValueError for what is no origin."""
+    parts = urlsplit(origin)
+    if parts.scheme not in PORTS or not parts.hostname or parts.username is not None or parts.path or parts.query:
+        raise ValueError("not an origin")
+    return [parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme]]
 
 
 def _header(scope: Mapping[str, Any], name: bytes) -> list[str]:

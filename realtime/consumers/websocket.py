@@ -11,12 +11,14 @@ from channels.consumer import AsyncConsumer
 from .. import conf, shutdown, wire
 from ..connection import Connection
 from ..exceptions import ProtocolError, Refused
+from ..logs import readable
 from ..node import Node
 from ..protocol.messages import CloseCode, Frame
 from ..protocol.serializers import Serializer, serializer_for
 from ..routing import Router
 from ..socket import Socket
-from .handshake import origin_is_allowed, query_params
+from .auth import has_session, load_user
+from .handshake import origin_refusal, query_params
 
 logger = logging.getLogger("realtime.socket")
 
@@ -44,7 +46,7 @@ class SocketConsumer(AsyncConsumer):
         try:
             serializer, socket = await self._admit(scope, node)
         except Refused as refusal:
-            logger.info("refused a socket: %s", refusal)
+            logger.info("REFUSED %s: %s", scope["path"], refusal)
             await self._close(CloseCode.REFUSED)
             return
         await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
@@ -59,20 +61,27 @@ class SocketConsumer(AsyncConsumer):
 
     async def _admit(self, scope: MutableMapping[str, Any], node: Node) -> tuple[Serializer, Socket]:
         """Return what to speak and with whom. Raises Refused."""
-        if not origin_is_allowed(scope, node.settings.ALLOWED_ORIGINS):
+        settings = node.settings
+        if reason := origin_refusal(scope, settings.ALLOWED_ORIGINS, require=settings.REQUIRE_ORIGIN):
+            logger.warning("refused a socket: %s", reason)
             raise Refused("origin not allowed")
         try:
             params = query_params(scope.get("query_string", b""))
             serializer = serializer_for(params.get("vsn"))
         except (ProtocolError, ValueError) as error:
             raise Refused(str(error)) from error
-        socket = self._router.socket(scope, params)
         try:
+            if has_session(scope):
+                await node.workers.call(load_user, scope)
+            else:
+                load_user(scope)  # asks nobody
+            socket = self._router.socket(scope, params)
             await node.workers.call(socket.connect, params)
+            self._log_connect(scope, socket)
         except Refused:
             raise
         except Exception as error:
-            logger.exception("%s crashed in connect", type(socket).__name__)
+            logger.exception("%s crashed in connect", self._router.socket.__name__)
             raise Refused("connect crashed") from error
         return serializer, socket
 
@@ -86,6 +95,10 @@ class SocketConsumer(AsyncConsumer):
                 await connection.flush()
                 await self._close(error.close_code)
                 return
+
+    def _log_connect(self, scope: MutableMapping[str, Any], socket: Socket) -> None:
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("CONNECTED %s as %s %s", scope["path"], socket.id() or "anyone", readable(socket.params))
 
     async def _write(self, frame: Frame) -> None:
         await self._send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})

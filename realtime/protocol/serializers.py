@@ -22,7 +22,7 @@ class Serializer(Protocol):
     def push(self, topic: str, event: str, payload: msgspec.Raw, join_ref: Ref) -> Frame: ...
     def reply(self, topic: Any, ref: Ref, join_ref: Ref, reply: Reply) -> Frame: ...
     def close(self, topic: str, join_ref: Ref, payload: dict[str, Any]) -> Frame: ...
-    def error(self, topic: str, join_ref: Ref, reason: str) -> Frame: ...
+    def error(self, topic: str, join_ref: Ref, payload: dict[str, Any]) -> Frame: ...
     def fastlane(self, broadcast: Broadcast) -> Frame: ...
 
 
@@ -63,8 +63,8 @@ class V2:
     def close(self, topic: str, join_ref: Ref, payload: dict[str, Any]) -> Frame:
         return _text((join_ref, join_ref, topic, CLOSE, payload))
 
-    def error(self, topic: str, join_ref: Ref, reason: str) -> Frame:
-        return _text((join_ref, join_ref, topic, ERROR, {"reason": reason}))
+    def error(self, topic: str, join_ref: Ref, payload: dict[str, Any]) -> Frame:
+        return _text((join_ref, join_ref, topic, ERROR, payload))
 
     def fastlane(self, broadcast: Broadcast) -> Frame:
         """Return the frame that every listener of this version gets, with no join_ref in it."""

@@ -44,7 +44,7 @@ def written(message: dict[str, Any]) -> Any:
         case "phx_close":
             return V2().close(topic, join, payload)
         case "phx_error":
-            return V2().error(topic, join, payload["reason"])
+            return V2().error(topic, join, payload)
         case _ if join is None:
             return V2().fastlane(Broadcast(topic, event, raw(payload)))
         case _:

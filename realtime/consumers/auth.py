@@ -1,0 +1,53 @@
+"""Who connects: the user of the session whose cookie came with the handshake."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from importlib import import_module
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.cookie import parse_cookie
+
+
+def load_user(scope: MutableMapping[str, Any]) -> None:
+    """Put the session and its user into the scope, unless a middleware already has. Blocks for two queries at most.
+
+    The user is Django's own `get_user` of it, which honours SECRET_KEY_FALLBACKS: after a change of the key, channels'
+    would end the session of a socket that comes back before a page does.
+    """
+    if "user" in scope or not apps.is_installed("django.contrib.auth"):
+        return
+    from django.contrib.auth import get_user  # imports models, so only where they are installed
+
+    if "session" not in scope and apps.is_installed("django.contrib.sessions"):
+        store = import_module(settings.SESSION_ENGINE).SessionStore
+        scope["session"] = store(_cookies(scope).get(settings.SESSION_COOKIE_NAME))
+    request = HttpRequest()
+    request.session = _Snapshot(scope["session"].items() if "session" in scope else ())  # type: ignore[assignment]
+    scope["user"] = get_user(request)
+
+
+def has_session(scope: MutableMapping[str, Any]) -> bool:
+    """Return whether there is a session to ask; without one nothing blocks."""
+    return "session" in scope or settings.SESSION_COOKIE_NAME in _cookies(scope)
+
+
+class _Snapshot(dict[str, Any]):
+    """A session to read. What `get_user` would write back needs a response that could set a cookie."""
+
+    def cycle_key(self) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+
+def _cookies(scope: MutableMapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in scope.get("headers", ()):
+        if name == b"cookie":
+            found |= parse_cookie(value.decode("latin-1"))
+    return found
