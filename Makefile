@@ -1,10 +1,12 @@
-# make serve    the chat at http://127.0.0.1:8000/ (HOST=, PORT=)
+# make serve    the chat at http://127.0.0.1:8000/ (HOST=, PORT=; HOST=0.0.0.0 opens it to the network, PUBLIC= to those
+#               who come through a tunnel that makes it known at that address, PUBLIC=https://x.example)
 # make test     every test: JavaScript, Python, browser
 # make check    format, lint, types; `make format` mends what it can
 # make browser  install the browser that the browser tests drive (Debian, Ubuntu)
 
 HOST = 127.0.0.1
 PORT = 8000
+PUBLIC =
 PYTHON = python3
 VENV = .venv
 # A version to install over the others, as in DJANGO='Django==5.2.*'
@@ -19,7 +21,7 @@ SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 serve: venv
 	@$(RUN) manage.py migrate --verbosity 0
-	@exec $(RUN) manage.py runserver $(HOST):$(PORT)
+	@SERVE_HOST=$(HOST) PUBLIC=$(PUBLIC) exec $(RUN) manage.py runserver $(HOST):$(PORT)
 
 test: venv node_modules/.package-lock.json
 	npm test --silent

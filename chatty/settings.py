@@ -3,11 +3,14 @@
 import os
 from pathlib import Path
 
+from chatty.hosts import allowed_hosts, public
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 DEBUG = os.environ.get("DEBUG", "1") == "1"
 SECRET_KEY = os.environ.get("SECRET_KEY", "insecure-and-only-for-development" if DEBUG else "")
-ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "").split()
+ALLOWED_HOSTS = allowed_hosts()
+CSRF_TRUSTED_ORIGINS = [public()] if public() else []
 
 INSTALLED_APPS = [
     "daphne",  # first, so that runserver speaks WebSocket
