@@ -7,7 +7,7 @@ from typing import Any
 
 from chatty.routing import UserSocket
 from chatty.routing import router as chat
-from realtime import Channel, Refused, Router, channel, handle_in, include
+from realtime import Channel, Refused, Reply, Router, channel, handle_in, include
 
 
 class LabChannel(Channel):
@@ -18,11 +18,13 @@ class LabChannel(Channel):
             raise Refused("unauthorized")
         if name == "crash":
             raise RuntimeError("join")
+        if name == "slow":
+            await asyncio.sleep(payload["seconds"])
         return {"name": name}
 
     @handle_in("echo")
-    async def echo(self, payload: Any) -> Any:
-        return payload
+    async def echo(self, payload: Any) -> Reply:
+        return Reply("ok", payload)
 
     @handle_in("refuse")
     async def refuse(self) -> None:
@@ -46,6 +48,15 @@ class LabChannel(Channel):
     async def slow(self, payload: dict[str, Any]) -> Any:
         await asyncio.sleep(payload["seconds"])
         return payload
+
+    @handle_in("later")
+    async def later(self) -> None:
+        self.assigns["unanswered"] = self.ref
+
+    @handle_in("release")
+    async def release(self, payload: Any) -> Any:
+        await self.reply(self.assigns.pop("unanswered"), payload)
+        return {}
 
     @handle_in("crash")
     async def crash(self) -> None:
