@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
 
-import {jitter, reconnectAfterMs, rejoinAfterMs} from "../../realtime/static/realtime/backoff.js";
+import {jitter, reconnectAfterMs, rejoinAfterMs, restartAfterMs} from "../../realtime/static/realtime/backoff.js";
 
 const lowest = () => 0;
 const highest = () => 1;
@@ -16,6 +16,12 @@ test("the wait before a rejoin may be anything between the floor and a ceiling t
   const tries = [1, 2, 3, 4];
   assert.deepEqual(tries.map(n => rejoinAfterMs(n, lowest)), [100, 100, 100, 100]);
   assert.deepEqual(tries.map(n => rejoinAfterMs(n, highest)), [1000, 2000, 4000, 8000]);
+});
+
+test("the wait for a server that restarts is a second at most for ten tries, then as for any other", () => {
+  const tries = [1, 2, 10, 11, 12, 15, 16];
+  assert.deepEqual(tries.map(n => restartAfterMs(n, lowest)), [50, 50, 50, 50, 50, 50, 50]);
+  assert.deepEqual(tries.map(n => restartAfterMs(n, highest)), [500, 1000, 1000, 500, 1000, 8000, 10_000]);
 });
 
 test("no wait is longer than the cap, however many tries there were", () => {

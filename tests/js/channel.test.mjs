@@ -49,9 +49,9 @@ test("a join that waited too long for the connection times out, and is sent once
   const {socket, last, elapse} = setUp(t);
   const room = socket.channel("rooms:lobby", {username: "ada"});
   const timeouts = recorder();
-  room.join().receive("timeout", () => timeouts("timeout"));
+  room.join(5_000).receive("timeout", () => timeouts("timeout"));
   socket.connect();
-  elapse(10_000);
+  elapse(5_000);
   assert.deepEqual(timeouts.calls, ["timeout"]);
   assert.ok(room.isErrored());
   last().opens();
@@ -134,6 +134,39 @@ test("a refusal for ever closes the channel: no rejoin later, none after a recon
   assert.deepEqual(last().taken(), []);
   reconnect(world);
   assert.deepEqual(last().taken(), []);
+});
+
+test("a refusal for ever is told before the close, to callbacks that see the channel closed already", t => {
+  const {socket, last} = connected(t);
+  const room = socket.channel("rooms:lobby");
+  const heard = recorder();
+  room.onClose(() => heard("close"));
+  room.join().receive("error", () => heard(["refused", room.state])).receive("error", () => heard("again"));
+  room.push("kept").receive("error", ({reason}) => heard(reason));
+  last().says(FRAMES["join reply error for ever"]);
+  assert.deepEqual(heard.calls, [["refused", "closed"], "again", "channel closed", "close"]);
+});
+
+test("a channel that is left by the callback of its refusal for ever is closed once", t => {
+  const {socket, last} = connected(t);
+  const room = socket.channel("rooms:lobby");
+  const closes = recorder();
+  room.onClose(closes);
+  room.join().receive("error", () => room.leave());
+  last().taken();
+  last().says(FRAMES["join reply error for ever"]);
+  assert.deepEqual(last().taken(), []);
+  assert.deepEqual(closes.calls, [{reason: "unauthorized", retry: false}]);
+});
+
+test("a push that is refused for ever closes nothing", t => {
+  const {room, last} = joined(t);
+  const closes = recorder();
+  room.onClose(closes);
+  room.push("e");
+  last().says(replyTo(last().taken()[0], "error", {retry: false}));
+  assert.ok(room.isJoined());
+  assert.deepEqual(closes.calls, []);
 });
 
 test("a join without an answer is taken back and tried again", t => {

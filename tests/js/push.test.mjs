@@ -152,7 +152,7 @@ test("a push that waited too long is not sent", t => {
   const {heard} = pushed(world.room, "new:message", MESSAGE, 50);
   reconnect(world);
   assert.deepEqual(heard, [["timeout", undefined]]);
-  assert.equal(world.room.pushBuffer.size, 0);
+  assert.equal(world.room.pushes.buffered, 0);
   world.last().says(replyTo(world.last().taken()[0]));
   assert.deepEqual(world.last().taken(), []);
 });

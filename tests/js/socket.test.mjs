@@ -76,103 +76,6 @@ test("the WebSocket of the page is the default transport", t => {
   assert.equal(new Socket("ws://host/ws").transport, FakeWebSocket);
 });
 
-// Coming back
-
-for (const code of [1000, 1001, 1006, 1011, 1012, 4008]) {
-  test(`a close with ${code} that nobody here asked for is followed by a reconnect`, t => {
-    const {conns, last, elapse} = connected(t);
-    last().closes(code);
-    elapse(100);
-    assert.equal(conns.length, 2);
-  });
-}
-
-test("a connection that was refused is tried again, for ever", t => {
-  const {socket, conns, last, elapse} = setUp(t, {reconnectAfterMs: () => 100});
-  socket.connect();
-  for (let i = 0; i < 50; i += 1) {
-    last().fails();
-    elapse(100);
-  }
-  assert.equal(conns.length, 51);
-});
-
-test("each failure makes the wait longer", t => {
-  const waits = [];
-  const {socket, last, elapse} = setUp(t, {reconnectAfterMs: tries => { waits.push(tries); return 100; }});
-  socket.connect();
-  for (let i = 0; i < 4; i += 1) {
-    last().fails();
-    elapse(100);
-  }
-  assert.deepEqual(waits, [1, 2, 3, 4]);
-});
-
-test("a connection that lasted makes the wait short again", t => {
-  const waits = [];
-  const {socket, last, elapse} = setUp(t, {reconnectAfterMs: tries => { waits.push(tries); return 100; }});
-  socket.connect();
-  last().fails();
-  elapse(100);
-  last().opens();
-  elapse(5_000);
-  last().closes();
-  assert.deepEqual(waits, [1, 1]);
-});
-
-test("a server that accepts and hangs up at once does not make the wait short again", t => {
-  const waits = [];
-  const {socket, last, elapse} = setUp(t, {reconnectAfterMs: tries => { waits.push(tries); return 100; }});
-  socket.connect();
-  for (let i = 0; i < 4; i += 1) {
-    last().opens();
-    elapse(1_000);
-    last().closes(4403, "forbidden");
-    elapse(100);
-  }
-  assert.deepEqual(waits, [1, 2, 3, 4]);
-});
-
-test("the default wait is random", t => {
-  const {conns, last, elapse, socket} = setUp(t, {reconnectAfterMs: undefined});
-  socket.connect();
-  t.mock.method(Math, "random", () => 0.5);
-  last().fails();
-  elapse(270);
-  assert.equal(conns.length, 1);
-  elapse(10);
-  assert.equal(conns.length, 2);
-});
-
-test("params that throw at a reconnect are reported, and tried again later", t => {
-  const errors = reports(t);
-  let broken = false;
-  const {socket, conns, last, elapse} = setUp(t, {params: () => {
-    if (broken) throw new Error("mine");
-    return {};
-  }});
-  socket.connect();
-  broken = true;
-  last().fails();
-  elapse(100);
-  broken = false;
-  elapse(200);
-  assert.deepEqual(errors.map(error => error.message), ["mine"]);
-  assert.equal(conns.length, 2);
-});
-
-test("what a lost connection still says is not heard", t => {
-  const {socket, last, elapse} = connected(t);
-  const heard = recorder();
-  socket.onMessage(heard);
-  const old = last();
-  elapse(60_000); // the heartbeat was not answered
-  old.says(MESSAGE_FRAME);
-  old.closes(1006);
-  assert.equal(old.closedWith.reason, "heartbeat timeout");
-  assert.deepEqual(heard.calls, []);
-});
-
 // Disconnecting
 
 test("disconnect closes the transport and never comes back", t => {
@@ -294,14 +197,38 @@ test("disconnect leaves no timer running", () => {
 test("a close with a code of the application is kept until the socket is open again", t => {
   const {socket, last, elapse} = connected(t);
   assert.equal(socket.closeReason, null);
-  last().closes(4403, "forbidden");
-  assert.deepEqual(socket.closeReason, {code: 4403, reason: "forbidden"});
+  last().closes(4321, "bye");
+  assert.deepEqual(socket.closeReason, {code: 4321, reason: "bye"});
   elapse(100);
   last().fails();
-  assert.deepEqual(socket.closeReason, {code: 4403, reason: "forbidden"});
+  assert.deepEqual(socket.closeReason, {code: 4321, reason: "bye"});
   elapse(200);
   last().opens();
   assert.equal(socket.closeReason, null);
+});
+
+for (const [code, text] of Object.entries({
+  4002: "no heartbeat came in time",
+  4008: "messages were read too slowly",
+  4009: "a frame was too big",
+  4012: "the server is restarting",
+  4029: "there were too many messages",
+  4400: "a frame could not be decoded",
+  4403: "the connection was refused",
+})) {
+  test(`a close with ${code} says for people that ${text}`, t => {
+    const {socket, last} = connected(t);
+    last().closes(Number(code));
+    assert.deepEqual(socket.closeReason, {code: Number(code), reason: "", text});
+  });
+}
+
+test("the reason is there when the close is told", t => {
+  const {socket, last} = connected(t);
+  const reasons = recorder();
+  socket.onClose(() => reasons(socket.closeReason.text));
+  last().closes(4008);
+  assert.deepEqual(reasons.calls, ["messages were read too slowly"]);
 });
 
 for (const code of [1000, 1012, 3999, 5000]) {

@@ -1,4 +1,6 @@
 const RECONNECT = {floorMs: 50, baseMs: 500, capMs: 10_000};
+const RESTART = {floorMs: 50, baseMs: 500, capMs: 1_000};
+const RESTART_TRIES = 10;
 const REJOIN = {floorMs: 100, baseMs: 1_000, capMs: 10_000};
 const JITTER = 0.1;
 
@@ -11,6 +13,19 @@ const JITTER = 0.1;
  */
 export function reconnectAfterMs(tries, random = Math.random) {
   return fullJitter(tries, RECONNECT, random);
+}
+
+/**
+ * Return the wait before a new connection to a server that said it restarts: short at first, for it will be
+ * back soon, and spread out as well; if it is not back, as always.
+ *
+ * @param {number} tries  1 for the first attempt
+ * @param {() => number} [random]  from 0 up to 1
+ */
+export function restartAfterMs(tries, random = Math.random) {
+  return tries <= RESTART_TRIES
+    ? fullJitter(tries, RESTART, random)
+    : reconnectAfterMs(tries - RESTART_TRIES, random);
 }
 
 /**

@@ -1,7 +1,8 @@
 import {Bindings} from "./bindings.js";
 import {closure, isolate} from "./callbacks.js";
-import {EVENTS, STATES} from "./constants.js";
+import {EVENTS, REASONS, STATES, STATUSES} from "./constants.js";
 import {Push} from "./push.js";
+import {Pushes} from "./pushes.js";
 import {Timer} from "./timer.js";
 
 /** One topic as this client takes part in it. Made by `Socket.channel`, never directly. */
@@ -18,21 +19,20 @@ export class Channel {
     this.timeout = socket.timeout;
     this.state = STATES.closed;
     this.joinedOnce = false;
-    this.pushBuffer = new Set();
-    this._awaiting = new Map();
+    this.pushes = new Pushes(this);
     this._bindings = new Bindings();
     this._leavePush = null;
     this._rejoinTimer = new Timer(() => this._rejoin(), socket.rejoinAfterMs);
     this.joinPush = new Push(this, EVENTS.join, () => this.params() ?? {}, this.timeout);
     this.joinPush
-      .receive("ok", () => this._joined())
-      .receive("error", response => this._refused(response))
-      .receive("timeout", () => this._joinTimedOut());
+      .receive(STATUSES.ok, () => this._joined())
+      .receive(STATUSES.error, response => this._refused(response))
+      .receive(STATUSES.timeout, () => this._joinTimedOut());
   }
 
   /**
    * Join the topic, and join it again after each loss. The callbacks of the returned push are called for
-   * every join, the first and later ones.
+   * every join, the first and later ones; who awaits the push gets the first answer.
    *
    * @param {number} [timeout]  milliseconds
    * @returns {Push}
@@ -58,14 +58,14 @@ export class Channel {
     const serverKnows = this.socket.isConnected() && this._isCurrent();
     const close = () => this._close("leave");
     this._leavePush = this._newLeave(timeout);
-    for (const status of ["ok", "error", "timeout"]) this._leavePush.receive(status, close);
+    for (const status of Object.values(STATUSES)) this._leavePush.receive(status, close);
     this._rejoinTimer.reset();
-    this.joinPush.abandon(); // a join that is answered from now on must not make us joined
+    this.joinPush.giveUp(REASONS.closed); // a join that is answered from now on must not make us joined
     if (serverKnows) {
       this.state = STATES.leaving;
       this._leavePush.send();
     } else {
-      this._leavePush.answer("ok", {});
+      this._leavePush.answer(STATUSES.ok, {});
     }
     return this._leavePush;
   }
@@ -82,7 +82,7 @@ export class Channel {
   push(event, payload = {}, timeout = this.timeout) {
     if (!this.joinedOnce) throw new Error(`cannot push "${event}" to "${this.topic}" before join()`);
     const push = new Push(this, event, () => payload, timeout);
-    this.submit(push);
+    this.pushes.submit(push);
     return push;
   }
 
@@ -170,42 +170,20 @@ export class Channel {
   /** The connection is lost: what we joined is gone. */
   socketClosed(reason) {
     this._rejoinTimer.cancel();
-    if (this.isLeaving()) this._leavePush.answer("ok", {});
+    if (this.isLeaving()) this._leavePush.answer(STATUSES.ok, {});
     if (this._isCurrent()) this._fail({source: "transport", reason});
   }
 
-  /** Answer every push that waits with an error, for it can never be answered otherwise. */
+  /** Tell every push that waits, and who awaits the join, that no answer can come any more. */
   failPushes(reason) {
-    const pushes = [...this._awaiting.values(), ...this.pushBuffer];
-    pushes.forEach(push => push.answer("error", {reason}));
+    this.pushes.fail(reason);
+    if (this.joinedOnce) this.joinPush.giveUp(reason);
   }
 
-  /** Send a push now, later or never. */
-  submit(push) {
-    if (this.canPush()) {
-      push.send();
-    } else if (this.isClosed() || this.isLeaving()) {
-      push.answer("error", {reason: "channel closed"});
-    } else if (this.pushBuffer.size >= this.socket.maxBuffered) {
-      push.answer("error", {reason: "buffer full"});
-    } else {
-      push.startTimeout();
-      this.pushBuffer.add(push);
-    }
-  }
-
-  /** Put the frame of a push on the wire and listen for its answer. */
-  transmit(push) {
-    push.ref = this.socket.makeRef();
-    this._awaiting.set(push.ref, push);
-    const {event, ref} = push;
-    this.socket.push({join_ref: this.joinRef(), ref, topic: this.topic, event, payload: push.payload()});
-  }
-
-  /** Listen for the answer of a push no more, nor keep it for later. */
-  forget(push) {
-    this._awaiting.delete(push.ref);
-    this.pushBuffer.delete(push);
+  /** The callbacks of a push were called. */
+  answered({event}, status, response) {
+    const refused = event === EVENTS.join && status === STATUSES.error;
+    if (refused && isFinal(response)) this._tellClosed(response);
   }
 
   // private
@@ -228,16 +206,12 @@ export class Channel {
   _joined() {
     this.state = STATES.joined;
     this._rejoinTimer.succeeded();
-    for (const push of this.pushBuffer) {
-      if (!this.canPush()) break; // the connection may be closing already
-      this.pushBuffer.delete(push);
-      isolate(() => push.send());
-    }
+    this.pushes.flush();
   }
 
   _refused(response) {
-    if (response?.retry === false) {
-      this._close(response);
+    if (isFinal(response)) {
+      this._end(); // told by `answered`, after the author's callbacks of the refusal
     } else {
       this._awaitRejoin();
     }
@@ -251,7 +225,7 @@ export class Channel {
 
   _replied(ref, payload, joinRef) {
     const {status, response} = this.trigger(EVENTS.reply, payload, ref, joinRef);
-    this._awaiting.get(ref)?.answer(status, response);
+    this.pushes.answer(ref, status, response);
   }
 
   _deliver(event, payload, ref, joinRef) {
@@ -276,12 +250,20 @@ export class Channel {
   }
 
   _close(payload) {
+    const wasOpen = !this.isClosed();
+    this._end();
+    if (wasOpen) this._tellClosed(payload);
+  }
+
+  _end() {
     this.socket.remove(this);
     this.joinPush.abandon();
-    if (this.isClosed()) return;
     this.state = STATES.closed;
-    this._leavePush?.answer("ok", {});
-    this.failPushes("channel closed");
+  }
+
+  _tellClosed(payload) {
+    this._leavePush?.answer(STATUSES.ok, {});
+    this.failPushes(REASONS.closed);
     this.trigger(EVENTS.close, payload);
   }
 
@@ -293,4 +275,11 @@ export class Channel {
   _isCurrent() {
     return this.isJoined() || this.isJoining();
   }
+}
+
+// private
+
+/** Whether the server wants to hear no more of this join. */
+function isFinal(response) {
+  return response?.retry === false;
 }

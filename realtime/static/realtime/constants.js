@@ -10,6 +10,20 @@ export const STABLE_AFTER_MS = 5_000;
 /** How long `disconnect` waits for the transport's own close before it calls back. */
 export const CLOSE_WAIT_MS = 1_000;
 
+/** After one of these closes the server is back soon: 1012 is the standard's "service restart". */
+export const RESTART_CODES = Object.freeze([1012, 4012]);
+
+/** What the codes say that our server closes with, for people. */
+export const CLOSE_TEXTS = Object.freeze({
+  4002: "no heartbeat came in time",
+  4008: "messages were read too slowly",
+  4009: "a frame was too big",
+  4012: "the server is restarting",
+  4029: "there were too many messages",
+  4400: "a frame could not be decoded",
+  4403: "the connection was refused",
+});
+
 /** Messages one buffer holds while nothing can be sent. */
 export const MAX_BUFFERED = 1_000;
 
@@ -36,6 +50,20 @@ export const EVENTS = Object.freeze({
 });
 
 export const HEARTBEAT_TOPIC = "phoenix";
+
+/** Statuses of an answer that mean something to the client; "timeout" is its own. */
+export const STATUSES = Object.freeze({ok: "ok", error: "error", timeout: "timeout"});
+
+/** Reasons of the errors that the client itself answers pushes with. */
+export const REASONS = Object.freeze({
+  full: "buffer full",
+  closed: "channel closed",
+  disconnected: "disconnected",
+  unsent: "not sent",
+});
+
+/** Reason of a join that raised an exception on the server. */
+export const JOIN_CRASHED = "join crashed";
 
 /** Why a connection was lost, as `onError` of a channel is told. */
 export const CAUSES = Object.freeze({

@@ -2,5 +2,5 @@ import type * as realtime from "./realtime.js";
 
 declare global {
   /** What realtime.js exports, for scripts that are not modules. */
-  var Realtime: Pick<typeof realtime, "Channel" | "Push" | "Serializer" | "Socket">;
+  var Realtime: Pick<typeof realtime, "Channel" | "Push" | "PushError" | "Serializer" | "Socket">;
 }

@@ -1,4 +1,4 @@
-import {reconnectAfterMs, rejoinAfterMs} from "./backoff.js";
+import {reconnectAfterMs, rejoinAfterMs, restartAfterMs} from "./backoff.js";
 import {closure} from "./callbacks.js";
 import {HEARTBEAT_INTERVAL_MS, MAX_BUFFERED, TIMEOUT_MS, VSN} from "./constants.js";
 import {Serializer} from "./serializer.js";
@@ -16,6 +16,7 @@ export function withDefaults(opts) {
     heartbeatIntervalMs,
     heartbeatTimeoutMs: opts.heartbeatTimeoutMs ?? heartbeatIntervalMs,
     reconnectAfterMs: opts.reconnectAfterMs ?? (tries => reconnectAfterMs(tries)),
+    restartAfterMs: opts.reconnectAfterMs ?? (tries => restartAfterMs(tries)),
     rejoinAfterMs: opts.rejoinAfterMs ?? (tries => rejoinAfterMs(tries)),
     maxBuffered: opts.maxBuffered ?? MAX_BUFFERED,
     params: closure(opts.params ?? {}),

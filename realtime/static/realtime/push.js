@@ -1,6 +1,14 @@
 import {isolate} from "./callbacks.js";
+import {REASONS, STATUSES} from "./constants.js";
+import {Outcome} from "./outcome.js";
+import {PushError} from "./push_error.js";
 
-/** One message to the server and its answer: "ok", "error", "timeout" or a status of the server's own. */
+/**
+ * One message to the server and its answer: "ok", "error", "timeout" or a status of the server's own.
+ *
+ * It can be awaited: "ok" gives the response, anything else throws a `PushError`. What was awaited is the
+ * first answer; the answers to later rejoins reach the callbacks of `receive` only.
+ */
 export class Push {
   /**
    * @param {Channel} channel
@@ -17,6 +25,7 @@ export class Push {
     this.sent = false;
     this._hooks = [];
     this._received = null;
+    this._outcome = new Outcome();
     this._timer = null;
   }
 
@@ -33,6 +42,18 @@ export class Push {
     return this;
   }
 
+  then(onOk, onError) {
+    return this._outcome.promise().then(onOk, onError);
+  }
+
+  catch(onError) {
+    return this._outcome.promise().catch(onError);
+  }
+
+  finally(callback) {
+    return this._outcome.promise().finally(callback);
+  }
+
   /**
    * Forget the answer and send the message again, as soon as the channel is joined.
    *
@@ -41,7 +62,8 @@ export class Push {
   resend(timeout = this.timeout) {
     this.timeout = timeout;
     this.reset();
-    this.channel.submit(this);
+    this._outcome.renew();
+    this.channel.pushes.submit(this);
   }
 
   /** Send the message now. */
@@ -49,18 +71,18 @@ export class Push {
     this.startTimeout();
     this.sent = true;
     try {
-      this.channel.transmit(this);
+      this.channel.pushes.transmit(this);
     } catch (error) {
-      this.answer("error", {reason: "not sent"});
+      this.answer(STATUSES.error, {reason: REASONS.unsent});
       throw error;
     }
   }
 
-  // What follows is called by the channel.
+  // What follows is called by the channel and its pushes.
 
   /** Let the time run, from the first call on. */
   startTimeout() {
-    this._timer ??= setTimeout(() => this.answer("timeout"), this.timeout);
+    this._timer ??= setTimeout(() => this.answer(STATUSES.timeout), this.timeout);
   }
 
   /** Settle the push; only the first answer counts. */
@@ -68,22 +90,39 @@ export class Push {
     if (this._received) return;
     this.abandon();
     this._received = {status, response};
+    this._settle(status, response);
     const hooks = this._hooks.filter(hook => hook.status === status);
     hooks.forEach(hook => isolate(hook.callback, response));
+    this.channel.answered(this, status, response);
   }
 
   /** Wait for an answer no more, and let no timeout tell. */
   abandon() {
     clearTimeout(this._timer);
     this._timer = null;
-    this.channel.forget(this);
+    this.channel.pushes.forget(this);
   }
 
-  /** Be as new, but for the callbacks. */
+  /** As `abandon`, and tell those who await an answer that none will come. */
+  giveUp(reason) {
+    this.abandon();
+    this._settle(STATUSES.error, {reason});
+  }
+
+  /** Be as new, but for the callbacks and what was awaited. */
   reset() {
     this.abandon();
     this._received = null;
     this.ref = null;
     this.sent = false;
+  }
+
+  // private
+
+  _settle(status, response) {
+    this._outcome.settle(() => {
+      if (status !== STATUSES.ok) throw new PushError(this, status, response);
+      return response;
+    });
   }
 }

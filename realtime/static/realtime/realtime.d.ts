@@ -10,6 +10,27 @@ export type ChannelState = "closed" | "errored" | "joined" | "joining" | "leavin
 /** The status of an answer. The server may make up others; "timeout" is the client's own. */
 export type PushStatus = "ok" | "error" | "timeout" | (string & {});
 
+/**
+ * The reasons of errors that the client itself answers pushes with:
+ * "buffer full", as many pushes as `maxBuffered` wait for the join already;
+ * "channel closed", the channel was left, ended by the server, or refused for ever;
+ * "disconnected", `disconnect` was called;
+ * "not sent", the payload or the params could not be encoded.
+ */
+export type ClientReason = "buffer full" | "channel closed" | "disconnected" | "not sent";
+
+/** The response of a push that the client itself answered with "error". */
+export interface ClientError {
+  reason: ClientReason;
+}
+
+/** What an exception on the server becomes: `phx_error`, or the answer to a join that raised it. */
+export interface Crash {
+  reason?: string;
+  /** The exception's text, with DEBUG on only. */
+  detail?: string;
+}
+
 export interface Message<P = Payload> {
   join_ref: string | null;
   ref: string | null;
@@ -37,7 +58,10 @@ export interface Closed {
 /** The last close with a code of the application, 4000 to 4999. */
 export interface CloseReason {
   code: number;
+  /** As the server gave it; often empty. */
   reason: string;
+  /** What a code of our server's own means, for people: 4012 is "the server is restarting". */
+  text?: string;
 }
 
 /** What `onError` of a channel is told when the connection was lost. */
@@ -70,17 +94,23 @@ export type Logger = (kind: string, msg: string, data: any) => void;
 export interface SocketOptions {
   /** A WebSocket class. Default: the one of the browser. */
   transport?: TransportClass;
-  /** How long a join or a push may wait for its answer. Default: 10000. */
+  /** How long a join, a push or a connection that is being made may wait for its answer. Default: 10000. */
   timeout?: number;
   /** From one heartbeat to the next. Default: 30000, less up to a tenth. */
   heartbeatIntervalMs?: number;
   /** How long a heartbeat may wait for its answer. Default: `heartbeatIntervalMs`. */
   heartbeatTimeoutMs?: number;
-  /** The wait before a new connection; the first try is 1. Default: random, up to 10 s. */
+  /**
+   * The wait before a new connection; the first try is 1. Default: random, up to 10 s; after a close that
+   * says the server restarts (4012, 1012), up to 1 s for the first tries.
+   */
   reconnectAfterMs?: (tries: number) => number;
   /** The wait before a channel is joined again; the first try is 1. Default: random, up to 10 s. */
   rejoinAfterMs?: (tries: number) => number;
-  /** Messages the socket, and each channel, keep while nothing can be sent. Default: 1000. */
+  /**
+   * Messages the socket, and each channel, keep while nothing can be sent. Default: 1000. One more push is
+   * answered "error" with the reason "buffer full" at once; for one more message `Socket.push` returns false.
+   */
   maxBuffered?: number;
   /** Become the query of the address; a function is asked at each connect. */
   params?: Params;
@@ -158,12 +188,16 @@ export class Channel {
   /** What is sent with the next join. */
   params: () => object;
 
-  /** Join the topic, and join it again after each loss. Throws at the second call. */
-  join(timeout?: number): Push;
-  /** Leave the topic for good. */
+  /**
+   * Join the topic, and join it again after each loss. Throws at the second call.
+   *
+   * Awaited, it is the first answer; if the connection is lost before that, the answer to the rejoin.
+   */
+  join<R = Payload>(timeout?: number): Push<R>;
+  /** Leave the topic for good. The channel is closed whatever the answer is. */
   leave(timeout?: number): Push;
   /** Send an event; while the channel is not joined it waits. Throws if `join` was never called. */
-  push(event: string, payload?: Payload, timeout?: number): Push;
+  push<R = Payload>(event: string, payload?: Payload, timeout?: number): Push<R>;
 
   /** Call back at each event of the server; bound once, it outlives rejoins. */
   on<P = Payload>(
@@ -175,7 +209,7 @@ export class Channel {
   /** Call back when the channel is closed for good. */
   onClose(callback: (payload: Payload) => void): number;
   /** Call back when the channel crashed or lost its connection; it will be joined again. */
-  onError(callback: (reason: TransportLost | Payload) => void): number;
+  onError(callback: (reason: TransportLost | Crash | Payload) => void): number;
   /** Override to look at, or change, each payload; must return the payload. */
   onMessage(event: string, payload: Payload, ref: string | null, joinRef: string | null): Payload;
 
@@ -189,8 +223,11 @@ export class Channel {
   joinRef(): string | null;
 }
 
-/** One message to the server and its answer. */
-export class Push {
+/**
+ * One message to the server and its answer. Awaited, "ok" gives the response, and every other status throws a
+ * `PushError`; a push that nobody awaits throws nothing.
+ */
+export class Push<R = Payload> implements PromiseLike<R> {
   private constructor();
 
   readonly channel: Channel;
@@ -200,9 +237,33 @@ export class Push {
   readonly sent: boolean;
 
   /** Call back when the answer has this status; at once if it is there already. */
-  receive<R = Payload>(status: PushStatus, callback: (response: R) => void): this;
-  /** Forget the answer and send the message again. */
+  receive(status: "ok", callback: (response: R) => void): this;
+  receive(status: "timeout", callback: () => void): this;
+  receive<E = Payload>(status: PushStatus, callback: (response: E) => void): this;
+  /** Forget the answer and send the message again; who awaits it from now on gets the new answer. */
   resend(timeout?: number): void;
+
+  then<A = R, B = never>(
+    onOk?: ((response: R) => A | PromiseLike<A>) | null,
+    onError?: ((error: PushError) => B | PromiseLike<B>) | null,
+  ): Promise<A | B>;
+  catch<B = never>(onError?: ((error: PushError) => B | PromiseLike<B>) | null): Promise<R | B>;
+  finally(callback?: (() => void) | null): Promise<R>;
+}
+
+/** What an awaited join, push or leave throws when its answer is another one than "ok". */
+export class PushError extends Error {
+  private constructor();
+
+  readonly name: "PushError";
+  /** "error", "timeout" or a status of the server's own. */
+  readonly status: PushStatus;
+  /** What came with the answer; undefined for a timeout. */
+  readonly response: Payload;
+  /** The `reason` of the response if it has one that is text, else the status. */
+  readonly reason: ClientReason | "timeout" | (string & {});
+  readonly topic: string;
+  readonly event: string;
 }
 
 /** Version 2 of the Phoenix wire format. */

@@ -2,5 +2,6 @@
 // in proxies, and no # part can be reached through a proxy.
 export {Channel} from "./channel.js";
 export {Push} from "./push.js";
+export {PushError} from "./push_error.js";
 export {Serializer} from "./serializer.js";
 export {Socket} from "./socket.js";

@@ -1,12 +1,13 @@
 import {Bindings} from "./bindings.js";
-import {isolate, report} from "./callbacks.js";
+import {isolate} from "./callbacks.js";
 import {Channel} from "./channel.js";
-import {CAUSES, EVENTS, HEARTBEAT_TOPIC, NORMAL_CLOSURE, READY_STATES} from "./constants.js";
+import {closeReason} from "./close_reason.js";
+import {CAUSES, EVENTS, HEARTBEAT_TOPIC, NORMAL_CLOSURE, READY_STATES, REASONS} from "./constants.js";
 import {authProtocols, pageProtocol, websocketURL} from "./endpoint.js";
+import {showException} from "./exceptions.js";
 import {Heartbeat} from "./heartbeat.js";
 import {withDefaults} from "./options.js";
-import {Page} from "./page.js";
-import {Timer} from "./timer.js";
+import {Reconnection} from "./reconnection.js";
 import {handle, retire} from "./transport.js";
 
 /** One connection to the server, over which any number of channels run; it comes back by itself when lost. */
@@ -22,34 +23,31 @@ export class Socket {
     this.channels = [];
     this.sendBuffer = [];
     this.establishedConnections = 0;
-    /** Code and reason of the last close with a code from 4000 to 4999; null once open again. */
+    /** `{code, reason, text}` of the last close with a code from 4000 to 4999; null once open again. */
     this.closeReason = null;
     this._lastRef = 0;
     this._hooks = new Bindings();
-    this._wanted = false; // from connect() to disconnect()
-    this._suspended = false; // from pagehide to pageshow
     this._lossCause = CAUSES.closed;
-    this._reconnectTimer = new Timer(() => this._retry(), this.reconnectAfterMs);
+    this._openTimeout = null;
     this._heartbeat = new Heartbeat({
       send: () => this._sendHeartbeat(),
       onSilence: () => this._hangUp(CAUSES.heartbeat, NORMAL_CLOSURE, "heartbeat timeout"),
       intervalMs: this.heartbeatIntervalMs,
       timeoutMs: this.heartbeatTimeoutMs,
     });
-    this._page = new Page({
-      onHide: () => this._suspend(),
-      onShow: () => this._resume(),
-      onWake: () => this._wake(),
+    this._reconnection = new Reconnection({
+      dial: () => this._dial(),
+      probe: () => this._probe(),
+      hangUp: () => this._hangUp(CAUSES.closed, NORMAL_CLOSURE, "page hidden"),
+      afterMs: this.reconnectAfterMs,
+      restartAfterMs: this.restartAfterMs,
     });
   }
 
   /** Connect, and stay connected until `disconnect`. Does nothing if a connection is there or under way. */
   connect() {
-    if (this.conn) return;
     this._dial();
-    this._wanted = true;
-    this._suspended = false;
-    this._page.listen();
+    this._reconnection.start();
   }
 
   /**
@@ -60,12 +58,10 @@ export class Socket {
    * @param {string} [reason]
    */
   disconnect(callback, code = NORMAL_CLOSURE, reason = "") {
-    this._wanted = false;
-    this._page.ignore();
-    this._reconnectTimer.reset();
+    this._reconnection.stop();
     this._hangUp(CAUSES.closed, code, reason, callback);
     this._tellChannels(channel => channel.socketClosed(CAUSES.closed)); // some wait without a connection
-    this._tellChannels(channel => channel.failPushes("disconnected"));
+    this._tellChannels(channel => channel.failPushes(REASONS.disconnected));
   }
 
   /**
@@ -192,6 +188,7 @@ export class Socket {
   // private
 
   _dial() {
+    if (this.conn) return;
     if (!this.transport) throw new Error("there is no WebSocket here: give the socket a `transport`");
     const conn = new this.transport(this.endPointURL(), authProtocols(this.authToken()));
     conn.binaryType = this.binaryType;
@@ -203,28 +200,20 @@ export class Socket {
     });
     this.conn = conn;
     this._lossCause = CAUSES.closed;
-    this._reconnectTimer.cancel();
+    this._openTimeout = setTimeout(() => this._openTimedOut(), this.timeout);
   }
 
-  /** Nobody misses the connection of a hidden page; `_wake` sees to it when somebody looks again. */
-  _retry() {
-    if (!this._page.hidden) this._redial();
-  }
-
-  _redial() {
-    try {
-      this._dial();
-    } catch (error) { // params or authToken may throw today and work tomorrow
-      report(error);
-      this._reconnectTimer.scheduleTimeout();
-    }
+  /** Browsers wait for minutes, if the network swallows what is sent. */
+  _openTimedOut() {
+    this._hangUp(CAUSES.error, NORMAL_CLOSURE, "connect timeout");
   }
 
   _opened() {
     this.log("transport", `connected to ${this.endPoint}`);
+    clearTimeout(this._openTimeout);
     this.closeReason = null;
     this.establishedConnections += 1;
-    this._reconnectTimer.succeeded();
+    this._reconnection.opened();
     this._heartbeat.start();
     this.flushSendBuffer();
     this._tellChannels(channel => channel.socketOpened());
@@ -240,10 +229,10 @@ export class Socket {
   _closed(event, cause) {
     this.log("transport", "close", event);
     this.conn = null;
+    clearTimeout(this._openTimeout);
     this._heartbeat.stop();
-    if (event.code >= 4000 && event.code <= 4999) this.closeReason = {code: event.code, reason: event.reason};
-    // Before any callback, which may well call disconnect().
-    if (this._wanted && !this._suspended) this._reconnectTimer.scheduleTimeout();
+    this.closeReason = closeReason(event) ?? this.closeReason;
+    this._reconnection.lost(event.code); // before any callback, which may well call disconnect()
     this._tellChannels(channel => channel.socketClosed(cause));
     this._hooks.run("close", event);
   }
@@ -252,7 +241,7 @@ export class Socket {
   _hangUp(cause, code, reason, callback) {
     if (!this.conn) return callback?.();
     retire(this.conn, code, reason, callback);
-    this._closed({code, reason, wasClean: cause !== CAUSES.heartbeat}, cause);
+    this._closed({code, reason, wasClean: cause === CAUSES.closed}, cause);
   }
 
   _received(frame) {
@@ -261,6 +250,7 @@ export class Socket {
 
   _dispatch(message) {
     this.log("receive", `${message.topic} ${message.event}`, message);
+    showException(message);
     if (message.topic === HEARTBEAT_TOPIC) this._heartbeat.acknowledge(message.ref);
     const channels = this.channels.filter(channel => channel.topic === message.topic);
     channels.forEach(channel => isolate(() => channel.receive(message)));
@@ -284,22 +274,7 @@ export class Socket {
     [...this.channels].forEach(channel => isolate(tell, channel));
   }
 
-  /** A page with an open connection is not kept in the back/forward cache. */
-  _suspend() {
-    this._suspended = true;
-    this._reconnectTimer.cancel();
-    this._hangUp(CAUSES.closed, NORMAL_CLOSURE, "page hidden");
-  }
-
-  _resume() {
-    this._suspended = false;
-    this._wake();
-  }
-
-  /** Reconnect without waiting, or find out whether the connection survived. */
-  _wake() {
-    if (this._suspended) return;
-    if (!this.conn) this._redial();
+  _probe() {
     if (this.isConnected()) this._heartbeat.beat();
   }
 }
