@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 
-from . import conf
+from . import conf, importing
 from .consumers.websocket import SocketConsumer
+from .exceptions import Misconfigured
+from .mount_page import mount_page
 from .node import Node
 from .protocol.messages import CloseCode
+from .routing import Router, paths
+
+logger = logging.getLogger("realtime")
 
 Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Callable[..., Any], Callable[..., Any]], Awaitable[None]]
@@ -21,27 +28,46 @@ def with_realtime(application: Any) -> Application:
 
     application = with_realtime(get_asgi_application())
 
-    `application` may itself be a ProtocolTypeRouter with other consumers. Raises Misconfigured where REALTIME
-    names no router, and where no engine is set with DEBUG off.
+    `application` may itself be a ProtocolTypeRouter with other consumers. Raises Misconfigured where no engine is set
+    with DEBUG off, and where REALTIME names no router; with DEBUG on a broken router takes the sockets down, not the
+    pages, and a plain GET of the mount tells what is wrong.
     """
-    paths = conf.router().paths
+    found = _router()
     conf.engine()  # where none is set and none may be started, the time to say so is now
-    sockets: Any = SocketConsumer.as_asgi()
+    page = mount_page(found)
+    sockets: Any = SocketConsumer.as_asgi() if isinstance(found, Router) else _refuse
+    mounted = found.paths if isinstance(found, Router) else paths(USUAL_MOUNT)
 
     async def serve(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         if scope["type"] == "lifespan":
             await _live(application, scope, receive, send)
-        elif scope["type"] != "websocket":
-            await application(scope, receive, send)
-        elif scope["path"].removeprefix(scope.get("root_path", "")) in paths:
-            await sockets(scope, receive, send)
-        elif isinstance(application, ASGIHandler):  # Django alone serves no WebSocket
-            await receive()
-            await send({"type": "websocket.close", "code": int(CloseCode.NOT_FOUND)})
+        elif scope["path"].removeprefix(scope.get("root_path", "")) in mounted:
+            await (sockets if scope["type"] == "websocket" else page)(scope, receive, send)
+        elif scope["type"] == "websocket" and isinstance(application, ASGIHandler):  # Django alone serves no WebSocket
+            await _refuse(scope, receive, send)
         else:
             await application(scope, receive, send)
 
     return serve
+
+
+USUAL_MOUNT = "/ws"
+
+
+def _router() -> Router | Misconfigured:
+    """Return the project's router, or why there is none; with DEBUG off raise that."""
+    try:
+        return conf.router()
+    except Misconfigured as error:
+        if not settings.DEBUG:
+            raise
+        logger.error("%s", f"{error}\n{importing.excerpt(error)}".rstrip())
+        return error
+
+
+async def _refuse(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    await receive()
+    await send({"type": "websocket.close", "code": int(CloseCode.NOT_FOUND)})
 
 
 async def _live(application: Any, scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:

@@ -6,6 +6,7 @@ import difflib
 import functools
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
+from . import importing
 from .engine import embedded
 from .engine.client import Engine
 from .exceptions import Misconfigured
@@ -46,14 +48,23 @@ class Settings:
 @functools.cache
 def settings() -> Settings:
     """Return the REALTIME setting. Raises Misconfigured for a key that does not exist."""
-    given = dict(getattr(django_settings, "REALTIME", {}))
+    given = getattr(django_settings, "REALTIME", {})
+    if not isinstance(given, Mapping):
+        raise Misconfigured(f"REALTIME must be a dict, not {type(given).__name__}")
+    for key, hint in unknown(given).items():
+        raise Misconfigured(f"REALTIME has no key {key!r}: {hint}")
+    return Settings(**given)
+
+
+def unknown(given: Iterable[object]) -> dict[object, str]:
+    """Return which of these keys do not exist, each with what may have been meant."""
     known = [field.name for field in fields(Settings)]
+    hints = {}
     for key in given:
         if key not in known:
             close = difflib.get_close_matches(str(key).upper(), known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-            raise Misconfigured(f"REALTIME has no key {key!r}: {hint}")
-    return Settings(**given)
+            hints[key] = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+    return hints
 
 
 @functools.cache
@@ -64,8 +75,8 @@ def router() -> Router:
         raise Misconfigured('REALTIME = {"ROUTER": "yourproject.routing.router"} is missing from the settings')
     try:
         found = import_string(path)
-    except ImportError as error:
-        raise Misconfigured(f"REALTIME['ROUTER'] = {path!r} cannot be imported: {error}") from error
+    except Exception as error:  # the project's own code may raise anything
+        raise Misconfigured(f"REALTIME['ROUTER'] = {path!r} cannot be imported: {importing.summary(error)}") from error
     if not isinstance(found, Router):
         raise Misconfigured(f"REALTIME['ROUTER'] = {path!r} must be a Router, not {found!r:.80}")
     return found
@@ -74,14 +85,25 @@ def router() -> Router:
 @functools.cache
 def engine() -> Engine:
     """Return where the engine is. Raises Misconfigured where none is named and none may be started."""
-    if url := settings().URL or os.environ.get("REDIS_URL", ""):
+    if url := engine_url():
         return Engine(url)
-    if not _may_embed():
+    if not may_embed():
         raise Misconfigured(
             "with DEBUG off realtime needs an engine: set REDIS_URL (or REALTIME['URL']) to a Redis or Valkey, "
             "or REALTIME['EMBEDDED'] = True to run one inside the project on this one machine"
         )
     return Engine(folder=embedded.folder(project_folder()))
+
+
+def engine_url() -> str:
+    """Return the URL of the engine, or "" for the embedded one."""
+    return settings().URL or os.environ.get("REDIS_URL", "")
+
+
+def may_embed() -> bool:
+    """Return whether the engine may run inside the project."""
+    allowed = settings().EMBEDDED
+    return _debug or bool(django_settings.DEBUG) if allowed is None else allowed
 
 
 def project_folder() -> Path:
@@ -108,8 +130,3 @@ def forget(*, setting: str, **kwargs: Any) -> None:
 
 _debug = False
 setting_changed.connect(forget)
-
-
-def _may_embed() -> bool:
-    allowed = settings().EMBEDDED
-    return _debug or bool(django_settings.DEBUG) if allowed is None else allowed

@@ -90,22 +90,27 @@ class Handler:
         self.name = f"{function.__module__}.{function.__qualname__}"
 
     @cached_property
-    def _takes_payload(self) -> bool:
+    def takes_payload(self) -> bool:
         return len(inspect.signature(self.function).parameters) > 1
 
     @cached_property
-    def _convert(self) -> Callable[[msgspec.Raw], Any]:
+    def kind(self) -> Any:
+        """What the payload must be. Raises Misconfigured where the annotation cannot be resolved."""
         annotation = list(inspect.signature(self.function).parameters.values())[1].annotation
         if isinstance(annotation, str):  # from __future__ import annotations
             try:
                 annotation = eval(annotation, inspect.unwrap(self.function).__globals__)
-            except NameError as error:
+            except Exception as error:
                 raise Misconfigured(f"the annotation of {self.name}'s payload cannot be resolved: {error}") from error
-        return decoder(Any if annotation is inspect.Parameter.empty else annotation)
+        return Any if annotation is inspect.Parameter.empty else annotation
+
+    @cached_property
+    def _convert(self) -> Callable[[msgspec.Raw], Any]:
+        return decoder(self.kind)
 
     def arguments(self, payload: msgspec.Raw) -> tuple[Any, ...]:
         """Return what to call the method with. Raises Refused for a payload that does not fit."""
-        return (self._convert(payload),) if self._takes_payload else ()
+        return (self._convert(payload),) if self.takes_payload else ()
 
 
 class Channel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeAlias
@@ -53,20 +53,28 @@ class Route:
         except ImproperlyConfigured as error:
             raise Misconfigured(f"channel({pattern!r}): {error}") from error
 
+    @property
+    def converters(self) -> dict[str, Any]:
+        """What captures each value of a topic, by its name."""
+        return self._matcher.converters
+
     def match(self, topic: str) -> Match | None:
         found = self._matcher.match(topic)
         return Match(self.channel, found[2], self.name) if found else None
 
     def takes(self, values: dict[str, Any]) -> bool:
-        return values.keys() == self._matcher.converters.keys()
+        return values.keys() == self.converters.keys()
+
+    def filled(self, parts: Mapping[str, str]) -> str:
+        """Return the pattern with these parts in the places of its values."""
+        return _PARAMETER.sub(lambda found: parts[found[1]], self.pattern)
 
     def topic(self, values: dict[str, Any]) -> str:
         """Return the topic with these values in it. Raises InvalidTopic."""
-        converters = self._matcher.converters
         if not self.takes(values):
-            raise InvalidTopic(f"{self.pattern!r} takes {_names(converters)}, not {_names(values)}")
+            raise InvalidTopic(f"{self.pattern!r} takes {_names(self.converters)}, not {_names(values)}")
         try:
-            topic = _PARAMETER.sub(lambda found: converters[found[1]].to_url(values[found[1]]), self.pattern)
+            topic = self.filled({name: found.to_url(values[name]) for name, found in self.converters.items()})
         except (TypeError, ValueError) as error:
             raise InvalidTopic(f"{self.pattern!r} cannot carry {values!r}: {error}") from error
         if not is_topic(topic) or self._matcher.match(topic) is None:
@@ -124,7 +132,7 @@ class Router:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        return (f"{self.mount}/websocket", self.mount)
+        return paths(self.mount)
 
     def resolve(self, topic: str) -> Match | None:
         """Return what handles `topic`, or None. The first route that matches wins."""
@@ -136,6 +144,11 @@ class Router:
         if not named:
             raise InvalidTopic(f"no route is named {name!r}; there are {_names(r.name for r in self.routes if r.name)}")
         return next((route for route in named if route.takes(values)), named[0]).topic(values)
+
+
+def paths(mount: str) -> tuple[str, ...]:
+    """Return where a mount's WebSocket is served."""
+    return (f"{mount}/websocket", mount)
 
 
 def _flat(routes: Iterable[Any]) -> Iterator[Route]:

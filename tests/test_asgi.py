@@ -210,7 +210,29 @@ def test_a_project_without_users_is_served_all_the_same(settings: Any, monkeypat
     asyncio.run(main())
 
 
-def test_a_project_without_a_router_does_not_start(settings: Any) -> None:
-    settings.REALTIME = {}
+BROKEN = [{}, {"ROUTER": "tests.test_asgi.nothing"}, {"ROUTER": "tests.nowhere.router"}]
+
+
+@pytest.mark.parametrize("setting", BROKEN, ids=["missing", "no such name", "no such module"])
+def test_a_project_without_a_router_does_not_start(settings: Any, setting: Any) -> None:
+    settings.REALTIME = setting
     with pytest.raises(Misconfigured, match="ROUTER"):
         with_realtime(get_asgi_application())
+
+
+@pytest.mark.parametrize("setting", BROKEN, ids=["missing", "no such name", "no such module"])
+async def test_with_debug_on_a_project_without_a_router_has_its_pages_and_no_sockets(
+    settings: Any, setting: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.REALTIME, settings.DEBUG = setting, True
+
+    async def pages(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["path"])
+
+    seen: list[str] = []
+    application = with_realtime(pages)
+    assert [record.levelname for record in caplog.records if "ROUTER" in record.getMessage()] == ["ERROR"]
+    await application({"type": "http", "path": "/"}, None, None)  # type: ignore[arg-type]
+    assert seen == ["/"]
+    for url in ("/ws/websocket?vsn=2.0.0", "/ws?vsn=2.0.0"):
+        assert (await WebsocketCommunicator(application, url).connect())[0] is False

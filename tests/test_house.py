@@ -13,12 +13,23 @@ import realtime
 PACKAGE = Path(realtime.__file__).parent
 
 FLOORS = [
-    {"exceptions"},
+    {"exceptions", "import_name"},
     {"protocol"},
-    {"payloads", "answers", "logs", "handlers", "socket", "routing"},
+    {"payloads", "answers", "logs", "handlers", "socket", "routing", "importing", "shadows", "signatures"},
     {"engine", "wire", "outbox", "hub", "workers", "wheel", "conf"},
     {"node", "actor", "connection", "publish", "shutdown"},
-    {"consumers", "asgi", "apps", "management", "templatetags", "__init__"},
+    {
+        "consumers",
+        "asgi",
+        "mount_page",
+        "checks",
+        "apps",
+        "management",
+        "templatetags",
+        "testing",
+        "testing_plugin",
+        "__init__",
+    },
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 IMPURE = {"django", "asyncio", "redis", "time", "channels", "asgiref", "threading"}

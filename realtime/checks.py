@@ -1,0 +1,221 @@
+"""System checks: what is wrong with a project, told before anything starts, and what is right instead."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, get_type_hints
+
+import msgspec
+from django.apps import apps
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Warning
+from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
+
+from . import conf
+from .exceptions import Misconfigured
+from .handlers import Channel
+from .import_name import complaint, other_owners, remedy
+from .routing import Route
+from .shadows import hidden
+from .signatures import faults, join_faults
+
+TAG = "realtime"
+URLS = ("redis://", "rediss://", "unix://")
+
+
+def register() -> None:
+    for check in (check_settings, check_router, check_engine, check_server, check_hosts, check_import_name):
+        checks.register(check, TAG)
+
+
+# The REALTIME setting
+
+
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    given = getattr(settings, "REALTIME", {})
+    if not isinstance(given, Mapping):
+        hint = 'Write REALTIME = {"ROUTER": "yourproject.routing.router"}.'
+        return [Error(f"REALTIME must be a dict, not {type(given).__name__}.", hint=hint, id="realtime.E001")]
+    unknown = conf.unknown(given)
+    return [
+        *(_no_key(key, hint) for key, hint in unknown.items()),
+        *(_mistyped(key, value) for key, value in given.items() if key not in unknown and not _fits(key, value)),
+    ]
+
+
+def _no_key(key: object, hint: str) -> CheckMessage:
+    return Error(f"REALTIME has no key {key!r}.", hint=f"{hint[0].upper()}{hint[1:]}", id="realtime.E001")
+
+
+def _fits(key: str, value: object) -> bool:
+    try:
+        msgspec.convert(value, get_type_hints(conf.Settings)[key])
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _mistyped(key: str, value: object) -> CheckMessage:
+    """Tell the type alone: the value may be a URL that has a password in it."""
+    wanted = conf.Settings.__annotations__[key]
+    hint = f"The default is {getattr(conf.Settings, key)!r}."
+    return Error(
+        f"REALTIME[{key!r}] must be of type {wanted}, not {type(value).__name__}.", hint=hint, id="realtime.E001"
+    )
+
+
+# The router, its routes and its channels
+
+
+def check_router(**kwargs: Any) -> list[CheckMessage]:
+    if check_settings():
+        return []  # mend those first; nothing can be read from them
+    try:
+        routes = conf.router().routes
+    except Misconfigured as error:
+        return [_no_router(error)]
+    channels = dict.fromkeys(route.channel for route in routes)
+    return [
+        *_hidden_routes(routes),
+        *(_greedy(route, name) for route in routes for name in _greedy_values(route)),
+        *(_no_join(channel) for channel in channels if channel.join is Channel.join),
+        *(_fault(channel, fault) for channel in channels for fault in faults(channel)),
+        *(_fault(route.channel, fault) for route in routes for fault in join_faults(route)),
+    ]
+
+
+def _no_router(error: Misconfigured) -> CheckMessage:
+    if error.__cause__ is not None:
+        hint = "Mend what is named there. The setting is the path of a Router, as in 'yourproject.routing.router'."
+    else:
+        hint = (
+            'Write router = Router("/ws", [channel("rooms:<part:room>", RoomChannel)]) in yourproject/routing.py, '
+            'and REALTIME = {"ROUTER": "yourproject.routing.router"} in the settings.'
+        )
+    # An error would keep runserver from serving anything. The project's pages need no router, and the page at the
+    # mount shows what is wrong with it.
+    reloader = settings.DEBUG and os.environ.get(DJANGO_AUTORELOAD_ENV) == "true"
+    return (Warning if reloader else Error)(str(error), hint=hint, id="realtime.E002")
+
+
+def _hidden_routes(routes: list[Route]) -> Iterator[CheckMessage]:
+    for route, earlier in hidden(routes):
+        yield Error(
+            f"The route {route.pattern!r} to {_name(route.channel)} is never reached: {earlier.pattern!r} to "
+            f"{_name(earlier.channel)} comes first, and matches the same topics.",
+            hint="Remove one of the two, give each a prefix of its own, or put the narrower pattern first.",
+            id="realtime.E003",
+        )
+
+
+def _no_join(channel: type[Channel]) -> CheckMessage:
+    return Error(
+        f"{_name(channel)} has no join, so that nobody can join it.",
+        hint="Write async def join(self, payload, …): it lets in by returning, and keeps out by raising Refused.",
+        id="realtime.E004",
+    )
+
+
+def _fault(channel: type[Channel], fault: Any) -> CheckMessage:
+    return Error(fault.problem, hint=fault.hint, obj=_name(channel), id="realtime.E005")
+
+
+def _greedy_values(route: Route) -> list[str]:
+    return [name for name, converter in route.converters.items() if re.fullmatch(converter.regex, "a:b")]
+
+
+def _greedy(route: Route, name: str) -> CheckMessage:
+    return Warning(
+        f"{name!r} in the route {route.pattern!r} takes any number of parts, as in 'a:b'.",
+        hint=f"Write <part:{name}>, which ends before the next ':'.",
+        id="realtime.W005",
+    )
+
+
+def _name(channel: type[Channel]) -> str:
+    return f"{channel.__module__}.{channel.__qualname__}"
+
+
+# The engine
+
+
+def check_engine(**kwargs: Any) -> list[CheckMessage]:
+    if check_settings():
+        return []
+    url = conf.engine_url()
+    if url and not url.startswith(URLS):
+        hint = "Write it as in redis://127.0.0.1:6379/0."  # never the URL itself, for its password
+        return [Error(f"REDIS_URL, or REALTIME['URL'], must begin with {_or(URLS)}.", hint=hint, id="realtime.E006")]
+    if not url and not conf.may_embed():
+        return [
+            Error(
+                "With DEBUG off realtime needs an engine, and none is named.",
+                hint="Set REDIS_URL (or REALTIME['URL']) to a Redis or Valkey, or REALTIME['EMBEDDED'] = True to run "
+                "one inside the project on this one machine.",
+                id="realtime.E006",
+            )
+        ]
+    if not url and not settings.DEBUG:
+        return [
+            Warning(
+                "The embedded engine is used with DEBUG off: it serves this one machine only.",
+                hint="Set REDIS_URL (or REALTIME['URL']) where several machines serve the project; where one does, "
+                "silence this with SILENCED_SYSTEM_CHECKS = ['realtime.W002'].",
+                id="realtime.W002",
+            )
+        ]
+    return []
+
+
+def _or(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+# How the project is served
+
+
+def check_server(**kwargs: Any) -> list[CheckMessage]:
+    if not getattr(settings, "ASGI_APPLICATION", None):
+        return [
+            Warning(
+                "ASGI_APPLICATION is not set, so that runserver serves no sockets.",
+                hint='Write ASGI_APPLICATION = "yourproject.asgi.application", and there '
+                "application = with_realtime(get_asgi_application()).",
+                id="realtime.W004",
+            )
+        ]
+    names = [app.name for app in apps.get_app_configs()]
+    if names[:1] == ["daphne"]:
+        return []
+    state = "is not first" if "daphne" in names else "is missing"
+    return [
+        Warning(
+            f"daphne {state} in INSTALLED_APPS: runserver may be one that speaks no WebSocket.",
+            hint='Write INSTALLED_APPS = ["daphne", …]. If you develop with another ASGI server, silence this with '
+            "SILENCED_SYSTEM_CHECKS = ['realtime.W001'].",
+            id="realtime.W001",
+        )
+    ]
+
+
+def check_hosts(**kwargs: Any) -> list[CheckMessage]:
+    if "*" not in settings.ALLOWED_HOSTS:
+        return []
+    return [
+        Warning(
+            "ALLOWED_HOSTS has '*': pages of any host name that leads to this server may open its sockets.",
+            hint="Name the hosts, as in ALLOWED_HOSTS = ['www.example.org']. A socket is opened for a page of its own "
+            "host, and the host must be one of these.",
+            id="realtime.W003",
+        )
+    ]
+
+
+# The name
+
+
+def check_import_name(**kwargs: Any) -> list[CheckMessage]:
+    return [Error(complaint(other), hint=remedy(other), id="realtime.E007") for other in other_owners()]

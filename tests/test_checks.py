@@ -1,0 +1,512 @@
+"""System checks: each thing that is wrong is told by its id, with a hint that names what is right."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import msgspec
+import pytest
+from django.core import checks
+from django.utils.autoreload import BaseReloader
+
+import realtime
+from realtime import Channel, Router, apps, channel, conf, handle_in
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+HERE = "tests.test_checks"
+
+
+def told() -> list[tuple[str, str, str]]:
+    """Return (id, message, hint) of what our checks say."""
+    return [(found.id or "", found.msg, found.hint or "") for found in checks.run_checks(tags=["realtime"])]
+
+
+def one(identity: str) -> str:
+    """Return message and hint of the only thing said."""
+    [(found, message, hint)] = told()
+    assert found == identity
+    assert hint
+    return f"{message} {hint}"
+
+
+class Fine(Channel):
+    async def join(self, payload: Any, **params: Any) -> None: ...
+
+
+router = Router("/ws", [channel("fine:<part:name>", Fine)])
+
+
+@pytest.fixture(autouse=True)
+def project(settings: Any) -> None:
+    settings.REALTIME = {"ROUTER": f"{HERE}.router"}
+
+
+@pytest.fixture
+def routed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """routed(route, …) makes a router of these the project's."""
+
+    def routed(*routes: Any) -> None:
+        monkeypatch.setitem(globals(), "given", Router("/ws", list(routes)))
+        settings.REALTIME = {"ROUTER": f"{HERE}.given"}
+
+    return routed
+
+
+@pytest.fixture
+def module(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """module(text) makes a router's module of this text, below a package, the project's; returns its file."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())
+
+    def module(text: str) -> Path:
+        file = tmp_path / "shop_channels.py"
+        file.write_text(text)
+        (tmp_path / "shop_routing.py").write_text("from shop_channels import router\n")
+        settings.REALTIME = {"ROUTER": "shop_routing.router"}
+        return file
+
+    return module
+
+
+def test_a_sound_project_hears_nothing() -> None:
+    assert told() == []
+
+
+def test_the_chat_hears_nothing(settings: Any) -> None:
+    settings.REALTIME = {"ROUTER": "chatty.routing.router"}
+    assert told() == []
+
+
+# E001
+
+
+@pytest.mark.parametrize(
+    "key, hint",
+    [
+        ("MAX_TOPIC", "Did you mean 'MAX_TOPICS'?"),
+        ("router", "Did you mean 'ROUTER'?"),
+        ("COLOUR", "There are ROUTER,"),
+    ],
+)
+def test_an_unknown_key_is_told_with_what_was_meant(settings: Any, key: str, hint: str) -> None:
+    settings.REALTIME = {"ROUTER": f"{HERE}.router", key: 1}
+    said = one("realtime.E001")
+    assert repr(key) in said and hint in said
+
+
+def test_every_unknown_key_is_told_at_once(settings: Any) -> None:
+    settings.REALTIME = {"MAX_TOPIC": 1, "PREFIXX": "", 3: 3}
+    assert [found for found, _, _ in told()] == ["realtime.E001"] * 3
+
+
+@pytest.mark.parametrize(
+    "key, value, expected",
+    [
+        ("MAX_TOPICS", "100", "of type int, not str. The default is 100."),
+        ("MAX_TOPICS", True, "of type int, not bool"),
+        ("MESSAGE_RATE", None, "of type float, not NoneType"),
+        ("EMBEDDED", "yes", "of type bool | None, not str"),
+        ("ALLOWED_ORIGINS", "https://example.org", "of type tuple[str, ...], not str"),
+        ("URL", 6379, "of type str, not int"),
+        ("ROUTER", router, "of type str, not Router"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_told(settings: Any, key: str, value: Any, expected: str) -> None:
+    settings.REALTIME = {"ROUTER": f"{HERE}.router", key: value}
+    assert expected in one("realtime.E001")
+
+
+@pytest.mark.parametrize("key, value", [("MESSAGE_RATE", 5), ("EMBEDDED", None), ("ALLOWED_ORIGINS", ["https://a.b"])])
+def test_a_value_that_serves_as_well_is_not_told(settings: Any, key: str, value: Any) -> None:
+    settings.REALTIME = {"ROUTER": f"{HERE}.router", key: value}
+    assert told() == []
+
+
+def test_a_setting_that_is_no_dict_is_told(settings: Any) -> None:
+    settings.REALTIME = [f"{HERE}.router"]
+    assert "must be a dict, not list" in one("realtime.E001")
+
+
+def test_what_is_wrong_in_the_setting_is_told_without_its_value(settings: Any) -> None:
+    settings.REALTIME = {"ROUTER": f"{HERE}.router", "URL": b"redis://:hunter2@db"}
+    assert "hunter2" not in one("realtime.E001")
+
+
+# E002
+
+
+def test_a_missing_router_is_told(settings: Any) -> None:
+    settings.REALTIME = {}
+    assert 'REALTIME = {"ROUTER": "yourproject.routing.router"}' in one("realtime.E002")
+
+
+@pytest.mark.parametrize(
+    "path, expected",
+    [
+        ("nowhere.router", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("router", "doesn't look like a module path"),
+        (f"{HERE}.nothing", 'does not define a "nothing" attribute'),
+        (f"{HERE}.Fine", "must be a Router, not"),
+    ],
+)
+def test_a_router_that_is_not_there_is_told(settings: Any, path: str, expected: str) -> None:
+    settings.REALTIME = {"ROUTER": path}
+    assert expected in one("realtime.E002")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("\n\nclass Shop(:\n", "SyntaxError: invalid syntax ({}, line 3)"),
+        ("import nowhere\n", "ModuleNotFoundError: No module named 'nowhere' ({}, line 1)"),
+        ("from realtime import Chanel\n", "ImportError: cannot import name 'Chanel' from 'realtime'"),
+        ("\n1 / 0\n", "ZeroDivisionError: division by zero ({}, line 2)"),
+        ("from realtime import channel\n\nchannel('a:<b', None)\n", "({}, line 3)"),
+    ],
+    ids=["syntax", "module", "name", "crash", "wrong route"],
+)
+def test_an_error_on_the_way_to_the_router_is_told_with_its_line(module: Any, text: str, expected: str) -> None:
+    file = module(text)
+    assert expected.format(file) in one("realtime.E002")
+
+
+def test_runserver_goes_on_without_a_router(module: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module("class Shop(:\n")
+    settings.DEBUG = True
+    monkeypatch.setenv("RUN_MAIN", "true")
+    [found] = checks.run_checks(tags=["realtime"])
+    assert (found.id, found.level) == ("realtime.E002", checks.WARNING)
+
+
+def test_the_reloader_watches_where_the_error_is(module: Any) -> None:
+    file, reloader = module("class Shop(:\n"), BaseReloader()
+    apps.watch_broken_router(reloader)
+    assert {file, file.parent / "shop_routing.py"} <= set(reloader.watched_files())
+
+
+def test_the_reloader_watches_nothing_more_where_there_is_no_error() -> None:
+    reloader = BaseReloader()
+    apps.watch_broken_router(reloader)
+    assert not reloader.directory_globs
+
+
+# E003
+
+
+@pytest.mark.parametrize(
+    "earlier, later",
+    [
+        ("rooms:<part:room>", "rooms:<part:room>"),
+        ("rooms:<part:room>", "rooms:<part:name>"),
+        ("rooms:<part:room>", "rooms:<slug:name>"),
+        ("rooms:<slug:room>", "rooms:<int:number>"),
+        ("rooms:<slug:room>", "rooms:<uuid:room>"),
+        ("rooms:<part:room>", "rooms:lobby"),
+        ("rooms:<part:room>", "rooms:<slug:shop>-<slug:room>"),
+        ("rooms:<int:a><int:b>", "rooms:42"),
+        ("<path:all>", "rooms:<part:room>:<str:rest>"),
+    ],
+)
+def test_a_route_that_is_never_reached_is_told(routed: Any, earlier: str, later: str) -> None:
+    routed(channel(earlier, Fine), channel(later, Fine))
+    found = [f"{message} {hint}" for identity, message, hint in told() if identity == "realtime.E003"]
+    assert len(found) == 1
+    assert repr(earlier) in found[0] and repr(later) in found[0] and "narrower pattern first" in found[0]
+
+
+@pytest.mark.parametrize(
+    "earlier, later",
+    [
+        ("rooms:lobby", "rooms:<part:room>"),
+        ("rooms:<slug:room>", "rooms:<part:room>"),
+        ("rooms:<int:room>", "rooms:<slug:room>"),
+        ("rooms:<uuid:room>", "rooms:<slug:room>"),
+        ("rooms:<part:room>", "rooms:<part:room>:admin"),
+        ("rooms:<part:a>-<part:b>", "rooms:<part:room>"),
+        ("rooms:<part:room>", "shops:<part:room>"),
+        ("rooms:<int:a>:<part:b>", "rooms:<part:a>:<part:b>"),
+    ],
+)
+def test_a_route_that_is_reached_is_not_told(routed: Any, earlier: str, later: str) -> None:
+    routed(channel(earlier, Fine), channel(later, Fine))
+    assert told() == []
+
+
+# E004
+
+
+class Closed(Channel):
+    pass
+
+
+class Inherits(Fine):
+    pass
+
+
+def test_a_channel_without_join_is_told_once(routed: Any) -> None:
+    routed(channel("a", Closed), channel("b", Closed), channel("c", Inherits))
+    assert f"{HERE}.Closed has no join" in (said := one("realtime.E004"))
+    assert "async def join(self, payload, …)" in said
+
+
+# E005
+
+
+class TwoPayloads(Fine):
+    @handle_in("event", "other")
+    async def event(self, payload: Any, more: Any) -> None: ...
+
+
+class NoSelf(Fine):
+    @handle_in("event")
+    async def event() -> None: ...  # type: ignore[misc]
+
+
+class ByName(Fine):
+    @handle_in("event")
+    async def event(self, *, payload: Any) -> None: ...
+
+
+class Greets(Fine):
+    async def after_join(self, payload: Any, room: str) -> None: ...
+
+
+class Ends(Fine):
+    async def terminate(self) -> None: ...  # type: ignore[override]
+
+
+@pytest.mark.parametrize(
+    "handler, method, right",
+    [
+        (TwoPayloads, "TwoPayloads.event", "(self, payload), or (self)"),
+        (NoSelf, "NoSelf.event", "(self, payload), or (self)"),
+        (ByName, "ByName.event", "(self, payload), or (self)"),
+        (Greets, "Greets.after_join", "(self, payload)"),
+        (Ends, "Ends.terminate", "(self, reason)"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_a_method_that_cannot_be_called_is_told(routed: Any, handler: Any, method: str, right: str) -> None:
+    routed(channel("a", handler))
+    assert f"{HERE}.{method} cannot be called" in (said := one("realtime.E005"))
+    assert f"Write its parameters as {right}" in said
+
+
+class Plain(Channel):
+    async def join(self, payload: Any) -> None: ...
+
+
+class WantsRoom(Channel):
+    async def join(self, payload: Any, room: str) -> None: ...
+
+
+class NoPayload(Channel):
+    async def join(self, room: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "pattern, handler, right",
+    [
+        ("a:<part:room>", Plain, "(self, payload, room): what 'a:<part:room>' captures comes by name"),
+        ("a:<part:name>", WantsRoom, "(self, payload, name)"),
+        ("a:<part:room>:<part:name>", WantsRoom, "(self, payload, room, name)"),
+        ("a", WantsRoom, "(self, payload)"),
+        ("a:<part:room>", NoPayload, "(self, payload, room)"),
+    ],
+)
+def test_a_join_that_does_not_take_what_the_route_captures_is_told(
+    routed: Any, pattern: str, handler: Any, right: str
+) -> None:
+    routed(channel(pattern, handler))
+    assert f"Write its parameters as {right}" in one("realtime.E005")
+
+
+class Thing:
+    """What JSON knows nothing of, such as a model."""
+
+
+class Nested(msgspec.Struct):
+    name: str
+    inside: list[Nested | None]
+    things: dict[str, Thing]
+
+
+class Unresolved(Fine):
+    @handle_in("event")
+    async def event(self, amount: Decimal) -> None: ...
+
+
+class Undecodable(Fine):
+    @handle_in("event")
+    async def event(self, thing: Thing) -> None: ...
+
+
+class Deep(Fine):
+    async def after_join(self, payload: Nested) -> None: ...
+
+
+class Ambiguous(Fine):
+    async def join(self, payload: Nested | Whole, **params: Any) -> None: ...
+
+
+@dataclass
+class Whole:
+    name: str
+    at: datetime
+    kind: Literal["a", "b"] = "a"
+
+
+class Typed(TypedDict, total=False):
+    name: str
+
+
+@pytest.mark.parametrize(
+    "handler, expected",
+    [
+        (Unresolved, "Unresolved.event's payload cannot be resolved: name 'Decimal' is not defined"),
+        (Undecodable, "Undecodable.event asks for a payload that cannot be decoded: JSON makes no <class"),
+        (Deep, "Deep.after_join asks for a payload that cannot be decoded: JSON makes no <class"),
+        (Ambiguous, "Ambiguous.join asks for a payload that cannot be decoded: "),
+    ],
+)
+def test_a_payload_that_can_never_come_is_told(routed: Any, handler: Any, expected: str) -> None:
+    routed(channel("a", handler))
+    assert expected in one("realtime.E005")
+
+
+class All(Channel):
+    async def join(self, payload: Typed, room: str, **more: Any) -> None: ...
+    def after_join(self, payload: Whole | None) -> None: ...
+    def terminate(self, reason: str) -> None: ...
+
+    @handle_in("a")
+    async def a(self) -> None: ...
+    @handle_in("b")
+    def b(self, payload: dict[str, list[int]]) -> None: ...
+    @handle_in("c")
+    async def c(self, payload: bytes, unused: Any = None) -> None: ...
+    @handle_in("d")
+    async def d(self, *payload: Any) -> None: ...
+
+
+def test_what_can_be_called_is_not_told(routed: Any) -> None:
+    routed(channel("a:<part:room>", All), channel("b:<part:room>:<int:floor>", All))
+    assert told() == []
+
+
+# E006 and W002
+
+
+@pytest.fixture
+def production(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(conf, "_debug", False)
+    monkeypatch.delenv("REDIS_URL")
+    settings.DEBUG = False
+    return settings
+
+
+def test_with_debug_off_an_engine_must_be_named(production: Any) -> None:
+    assert "Set REDIS_URL" in one("realtime.E006")
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "//:hunter2@db"])
+def test_the_url_of_an_engine_must_be_one(production: Any, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    assert "redis://127.0.0.1:6379/0" in (said := one("realtime.E006"))
+    assert "hunter2" not in said
+
+
+def test_the_embedded_engine_is_doubted_with_debug_off(production: Any) -> None:
+    production.REALTIME = {"ROUTER": f"{HERE}.router", "EMBEDDED": True}
+    assert "silence this with SILENCED_SYSTEM_CHECKS" in one("realtime.W002")
+
+
+@pytest.mark.parametrize("name", ["REDIS_URL", "URL"])
+def test_an_engine_that_is_named_is_taken(production: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    if name == "URL":
+        production.REALTIME = {"ROUTER": f"{HERE}.router", "URL": "rediss://db:6379"}
+    else:
+        monkeypatch.setenv("REDIS_URL", "redis://db:6379")
+    assert told() == []
+
+
+def test_with_debug_on_no_engine_need_be_named(production: Any, tmp_path: Path) -> None:
+    production.DEBUG, production.BASE_DIR = True, tmp_path
+    assert told() == []
+    assert not list(tmp_path.iterdir())
+
+
+# W001, W003, W004, W005
+
+
+OTHERS = ["realtime", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"]
+
+
+@pytest.mark.parametrize("apps, state", [([*OTHERS, "daphne"], "is not first"), (OTHERS, "is missing")])
+def test_daphne_must_be_first(settings: Any, apps: list[str], state: str) -> None:
+    settings.INSTALLED_APPS = apps
+    assert f"daphne {state}" in (said := one("realtime.W001"))
+    assert 'INSTALLED_APPS = ["daphne", …]' in said
+
+
+def test_daphne_may_be_named_by_its_config(settings: Any) -> None:
+    settings.INSTALLED_APPS = ["daphne.apps.DaphneConfig", *OTHERS]
+    assert told() == []
+
+
+@pytest.mark.parametrize("hosts", [["*"], ["example.org", "*"]])
+def test_any_host_is_doubted(settings: Any, hosts: list[str]) -> None:
+    settings.ALLOWED_HOSTS = hosts
+    assert "ALLOWED_HOSTS = ['www.example.org']" in one("realtime.W003")
+
+
+def test_a_project_without_asgi_is_told(settings: Any) -> None:
+    settings.ASGI_APPLICATION = None
+    assert "with_realtime(get_asgi_application())" in one("realtime.W004")
+
+
+@pytest.mark.parametrize("pattern", ["rooms:<room>", "rooms:<str:room>", "rooms:<path:room>"])
+def test_a_value_that_takes_colons_is_doubted(routed: Any, pattern: str) -> None:
+    routed(channel(pattern, Fine))
+    assert "Write <part:room>" in one("realtime.W005")
+
+
+# E007
+
+
+@pytest.mark.parametrize("owners", [[], ["django-realtime-channels"], ["django_realtime_channels"] * 2])
+def test_our_own_distribution_may_own_the_name(monkeypatch: pytest.MonkeyPatch, owners: list[str]) -> None:
+    monkeypatch.setattr("realtime.import_name.packages_distributions", lambda: {"realtime": owners})
+    assert told() == []
+
+
+def test_another_distribution_that_owns_the_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = {"realtime": ["realtime", "django_realtime_channels"], "django": ["Django"]}
+    monkeypatch.setattr("realtime.import_name.packages_distributions", lambda: owners)
+    assert "Uninstall realtime" in one("realtime.E007")
+
+
+def test_a_package_that_another_has_overwritten_says_so(tmp_path: Path) -> None:
+    """As pip leaves it: their files over ours, and a record of both."""
+    shutil.copytree(Path(realtime.__file__).parent, tmp_path / "realtime", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "realtime" / "__init__.py").write_text("")
+    (tmp_path / "realtime" / "exceptions.py").write_text("class NotConnectedError(Exception): ...\n")
+    info = tmp_path / "realtime-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: realtime\nVersion: 2.0\n")
+    (info / "RECORD").write_text("realtime/__init__.py,,\nrealtime/exceptions.py,,\n")
+    (tmp_path / "settings.py").write_text("SECRET_KEY = 'x'\nINSTALLED_APPS = ['realtime']\n")
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "django", "check"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "(realtime.E007) The distribution 'realtime' installs a package named realtime too" in done.stderr
+    assert "Uninstall realtime" in done.stderr.splitlines()[-1]
