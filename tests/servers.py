@@ -35,7 +35,7 @@ class Server:
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
         self._command = [sys.executable, *(part.format(port=self.port) for part in COMMANDS[kind])]
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  a pipe that nobody reads would hold the server up
+        self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115  a pipe that nobody reads would hold the server up
 
     @property
     def socket_url(self) -> str:
@@ -52,7 +52,11 @@ class Server:
         return self._log.read().decode(errors="replace")
 
     def __enter__(self) -> Server:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -1,0 +1,53 @@
+"""The developer's day: two pages open, and a channel changed under them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.browser.visitor import Visitor
+from tests.project import Project
+from tests.servers import wait_until
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def project(chromium_path: str) -> Iterator[Project]:
+    with Project() as project:
+        project.serve()
+        yield project
+
+
+def test_pages_come_back_by_themselves_with_each_change_and_after_a_mistake(
+    project: Project, visit: Callable[..., Visitor]
+) -> None:
+    rooms = project.folder / "chatty" / "channels" / "rooms.py"
+    written = rooms.read_text()
+    pages = [visit(project.port).enter("ada"), visit(project.port).enter("bob")]
+
+    rooms.write_text(written.replace("Message(content,", "Message(content.upper(),"))
+    come_back(pages)
+    pages[0].say("a change")
+    for page in pages:
+        page.expect_heard(("ada", "A CHANGE"))
+
+    rooms.write_text(written.replace("class RoomChannel", "class RoomChannel(("))
+    wait_until(lambda: "SyntaxError" in project.output, "the error in the terminal")
+    time.sleep(2.5)  # nobody mends it within the second in which Django's reloader takes note of the files
+    rooms.write_text(written)
+    come_back(pages)
+    pages[0].say("a fix")
+    for page in pages:
+        page.expect_heard(("ada", "A CHANGE"), ("ada", "a fix"))
+    assert "JOINED rooms:lobby RoomChannel" in project.output
+
+
+def come_back(pages: list[Visitor]) -> None:
+    """Wait until each page has lost its socket and has another in place."""
+    for page in pages:
+        sockets = len(page.sockets)
+        page.wait_until(lambda page=page, sockets=sockets: len(page.sockets) > sockets)
+        page.expect_state("connected")
