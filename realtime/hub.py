@@ -79,12 +79,21 @@ class Hub:
             found.give_up_echoes()
             self._spawn(self._leave(topic))
 
+    def topics(self) -> list[str]:
+        """Return what this node listens to."""
+        return list(self._topics)
+
     def echo(self, topic: str, mark: str) -> asyncio.Future[None] | None:
         """Return what resolves when the broadcast so marked was dispatched here, or None if nobody here listens."""
         found = self._topics.get(topic)
         if found is None or not found.live or not found.subscribers:
             return None
         return found.echoes.setdefault(mark, asyncio.get_running_loop().create_future())
+
+    def forget(self, topic: str, mark: str) -> None:
+        """Wait for this echo no longer."""
+        if found := self._topics.get(topic):
+            found.echoes.pop(mark, None)
 
     # private
 

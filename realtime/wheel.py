@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
+
+logger = logging.getLogger("realtime.node")
+
+LATE = 1.0
 
 
 class Watched(Protocol):
@@ -21,6 +26,7 @@ class Wheel:
         self._period = period
         self._members: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
 
     def add(self, member: Watched) -> None:
         self._members.add(member)
@@ -37,10 +43,17 @@ class Wheel:
         return list(self._members)
 
     def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._period, self._turn)
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + self._period
+        self._timer = loop.call_later(self._period, self._turn)
 
     def _turn(self) -> None:
-        self._arm()
         now = asyncio.get_running_loop().time()
+        late = now - self._due
+        self._arm()
+        if late > LATE:
+            # What the sockets have sent meanwhile has not been read yet: they are not the ones who were silent.
+            logger.warning("something held up the event loop for %.1f s: is it a handler that blocks?", late)
+            return
         for member in list(self._members):
             member.tick(now)

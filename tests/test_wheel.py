@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
+import pytest
+
+from realtime import wheel as room
 from realtime.wheel import Wheel
 
 
@@ -43,3 +47,18 @@ async def test_no_timer_runs_for_nobody() -> None:
     await asyncio.sleep(0.03)
     assert member.ticks.empty()
     assert wheel.members() == []
+
+
+async def test_a_loop_that_was_held_up_is_told_of_and_blamed_on_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(room, "LATE", 0.05)
+    wheel, member = Wheel(0.01), Member()
+    wheel.add(member)
+    await asyncio.sleep(0)
+    time.sleep(0.1)
+    await asyncio.sleep(0)
+    assert member.ticks.empty()
+    await asyncio.wait_for(member.ticks.get(), 5)
+    wheel.discard(member)
+    assert "something held up the event loop for 0." in caplog.text

@@ -51,8 +51,12 @@ class Wire:
         """Return the code that the server closes with."""
         output = await self.communicator.receive_output(timeout=PATIENCE)
         assert output["type"] == "websocket.close", output
-        self._closed = True
+        self.was_closed()
         return int(output["code"])
+
+    def was_closed(self) -> None:
+        """Take note that there is nothing left to close."""
+        self._closed = True
 
     async def close(self) -> None:
         if not self._closed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -10,7 +12,7 @@ from channels.consumer import AsyncConsumer
 
 from .. import conf, shutdown, wire
 from ..connection import Connection
-from ..exceptions import ProtocolError, Refused
+from ..exceptions import BadReturn, ProtocolError, Refused
 from ..logs import readable
 from ..node import Node
 from ..protocol.messages import CloseCode, Frame
@@ -18,12 +20,13 @@ from ..protocol.serializers import Serializer, serializer_for
 from ..routing import Router
 from ..socket import Socket
 from .auth import has_session, load_user
-from .handshake import origin_refusal, query_params
+from .handshake import offered_token, origin_refusal, query_params
 
 logger = logging.getLogger("realtime.socket")
 
 Event = MutableMapping[str, Any]
 SUBPROTOCOL = "phoenix"
+TURN = 16  # frames of one socket that are read in a row
 
 
 class SocketConsumer(AsyncConsumer):
@@ -76,8 +79,11 @@ class SocketConsumer(AsyncConsumer):
             else:
                 load_user(scope)  # asks nobody
             socket = self._router.socket(scope, params)
-            await node.workers.call(socket.connect, params)
-            self._log_connect(scope, socket)
+            socket.auth_token = offered_token(scope)
+            answer = await node.workers.call(socket.connect, params)
+            if answer is not None:
+                raise BadReturn(f"connect returned {answer!r:.80}; it lets in by returning nothing, or raises Refused")
+            self._log_connect(scope, socket, await node.workers.call(socket.id))
         except Refused:
             raise
         except Exception as error:
@@ -86,7 +92,12 @@ class SocketConsumer(AsyncConsumer):
         return serializer, socket
 
     async def _listen(self, connection: Connection, receive: Callable[[], Awaitable[Event]]) -> None:
-        while (event := await receive())["type"] != "websocket.disconnect":
+        for number in itertools.count(1):
+            event = await receive()
+            if event["type"] == "websocket.disconnect":
+                return
+            if number % TURN == 0:
+                await asyncio.sleep(0)  # where much has come in, `receive` does not wait, and others would have to
             frame = event.get("text")
             try:
                 connection.receive(event.get("bytes") or b"" if frame is None else frame)
@@ -96,9 +107,9 @@ class SocketConsumer(AsyncConsumer):
                 await self._close(error.close_code)
                 return
 
-    def _log_connect(self, scope: MutableMapping[str, Any], socket: Socket) -> None:
+    def _log_connect(self, scope: MutableMapping[str, Any], socket: Socket, name: object) -> None:
         if logger.isEnabledFor(logging.INFO):
-            logger.info("CONNECTED %s as %s %s", scope["path"], socket.id() or "anyone", readable(socket.params))
+            logger.info("CONNECTED %s as %s %s", scope["path"], name or "anyone", readable(socket.params))
 
     async def _write(self, frame: Frame) -> None:
         await self._send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from chatty.routing import UserSocket
@@ -56,6 +57,11 @@ class LabChannel(Channel):
     @handle_in("release")
     async def release(self, payload: Any) -> Any:
         await self.reply(self.assigns.pop("unanswered"), payload)
+        return {}
+
+    @handle_in("block")
+    async def block(self, payload: dict[str, Any]) -> Any:
+        time.sleep(payload["seconds"])
         return {}
 
     @handle_in("crash")

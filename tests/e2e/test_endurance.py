@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import os
 import signal
-import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.e2e.client import Client
+from tests.e2e.raw import Raw
 from tests.proxy import Proxy
 from tests.servers import Server, wait_until
 
@@ -33,45 +30,16 @@ def impatient(request: pytest.FixtureRequest, engine: str) -> Iterator[Server]:
         yield server
 
 
-class Statue:
-    """Joins a topic and never reads again."""
-
-    async def join(self, port: int, topic: str) -> None:
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port, limit=2**16)
-        key = base64.b64encode(os.urandom(16)).decode()
-        self.writer.write(
-            f"GET /ws/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
-        await self.reader.readuntil(b"\r\n\r\n")
-        self.send("1", "1", topic, "phx_join", {})
-        await self.reader.readuntil(b"phx_reply")
-
-    def send(self, *frame: Any) -> None:
-        data = json.dumps(frame).encode()
-        mask = b"\0\0\0\0"
-        self.writer.write(b"\x81" + struct.pack("!B", 0x80 | len(data)) + mask + data)
-
-    async def gone(self) -> None:
-        """Return when the server has given it up."""
-        while True:
-            try:
-                self.send(None, "1", "phoenix", "heartbeat", {})
-                await self.writer.drain()
-            except ConnectionError:
-                return
-            await asyncio.sleep(0.1)
-
-
 def memory(pid: int) -> int:
     """Return the resident size in MiB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 
 async def test_a_client_that_never_reads_is_gone_and_nobody_else_notices(server: Server) -> None:
-    statue = Statue()
+    statue = await Raw.to(server.port)
     async with Client(server.socket_url) as talker, Client(server.socket_url) as listener:
-        await statue.join(server.port, "lab:a")
+        statue.say("1", "1", "lab:a", "phx_join", {})
+        await statue.receive()  # and nothing ever again
         await talker.join("lab:a")
         await listener.join("lab:a")
         before = memory(server.pid)
@@ -84,7 +52,7 @@ async def test_a_client_that_never_reads_is_gone_and_nobody_else_notices(server:
         await talker.send("1", "last", "lab:a", "shout", {"n": "last"})
         assert (await listener.until("shout"))[4]["n"] == "last"
     assert "closed a socket with 4008: it reads too slowly" in server.log
-    statue.writer.close()
+    statue.end()
 
 
 async def test_a_client_that_falls_silent_is_closed(impatient: Server) -> None:
@@ -109,6 +77,17 @@ async def test_a_connection_that_is_half_open_is_noticed(impatient: Server) -> N
         await asyncio.to_thread(
             wait_until, lambda: "closed a socket with 4002" in impatient.log, "the server to notice"
         )
+
+
+async def test_a_handler_that_blocks_the_loop_is_told_of_and_costs_nobody_the_socket(impatient: Server) -> None:
+    async with Client(impatient.socket_url) as ada, Client(impatient.socket_url) as bob:
+        await ada.join("lab:a")
+        await bob.join("lab:a")
+        await ada.send("1", "2", "lab:a", "block", {"seconds": 3})  # three times as long as a heartbeat may be missing
+        await bob.send("1", "3", "lab:a", "echo", {"still": "here"})
+        assert (await bob.until("phx_reply"))[4]["response"] == {"still": "here"}
+        assert (await ada.until("phx_reply"))[4]["status"] == "ok"
+    assert "something held up the event loop for" in impatient.log
 
 
 async def test_a_flood_is_answered_with_a_reason_then_closed_and_nobody_else_notices(impatient: Server) -> None:

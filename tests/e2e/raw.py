@@ -1,0 +1,79 @@
+"""A WebSocket client of raw bytes, that can be as rude as it likes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import struct
+from typing import Any
+
+PATIENCE = 15.0
+TEXT, BINARY, CONTINUATION, CLOSE = 1, 2, 0, 8
+
+
+class Raw:
+    """await Raw.to(port) has shaken hands; everything after that is by hand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def to(cls, port: int, limit: int = 2**16) -> Raw:
+        raw = cls(*await asyncio.open_connection("127.0.0.1", port, limit=limit))
+        key = base64.b64encode(os.urandom(16)).decode()
+        raw.writer.write(
+            f"GET /ws/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        head = await asyncio.wait_for(raw.reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        assert b" 101 " in head, head
+        return raw
+
+    def send(self, data: bytes, opcode: int = TEXT, *, final: bool = True) -> None:
+        """Send one frame, masked with zeros."""
+        length = len(data)
+        if length < 126:
+            size = struct.pack("!B", 0x80 | length)
+        elif length < 65536:
+            size = struct.pack("!BH", 0x80 | 126, length)
+        else:
+            size = struct.pack("!BQ", 0x80 | 127, length)
+        self.writer.write(struct.pack("!B", (0x80 if final else 0) | opcode) + size + b"\0\0\0\0" + data)
+
+    def say(self, *frame: Any) -> None:
+        self.send(json.dumps(frame).encode())
+
+    async def receive(self) -> tuple[int, bytes]:
+        """Return opcode and data of the next frame."""
+        first, second = await asyncio.wait_for(self.reader.readexactly(2), PATIENCE)
+        length = second & 0x7F
+        if length == 126:
+            [length] = struct.unpack("!H", await self.reader.readexactly(2))
+        elif length == 127:
+            [length] = struct.unpack("!Q", await self.reader.readexactly(8))
+        return first & 0x0F, await self.reader.readexactly(length)
+
+    async def closed(self) -> int | None:
+        """Return the code that the server closes with, None where the connection just ends."""
+        try:
+            while True:
+                opcode, data = await self.receive()
+                if opcode == CLOSE:
+                    return int(struct.unpack("!H", data[:2])[0])
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    async def gone(self) -> None:
+        """Return when nothing can be sent any more."""
+        while True:
+            try:
+                self.say(None, "1", "phoenix", "heartbeat", {})
+                await self.writer.drain()
+            except ConnectionError:
+                return
+            await asyncio.sleep(0.1)
+
+    def end(self) -> None:
+        self.writer.close()
