@@ -2,6 +2,7 @@
 
 from .exceptions import (
     EngineUnavailable,
+    InvalidEvent,
     InvalidTopic,
     Misconfigured,
     NotJoined,
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Channel",
     "EngineUnavailable",
+    "InvalidEvent",
     "InvalidTopic",
     "Misconfigured",
     "NotJoined",

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import sys
 from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from .answers import event_reply, join_reply
-from .exceptions import EngineUnavailable, Refused
+from .exceptions import EngineUnavailable, Refused, Unencodable
 from .handlers import Channel, Handler, ReplyRef
 from .logs import readable
 from .node import Node
@@ -49,19 +50,18 @@ class Client(Protocol):
 class Actor:
     """One joined topic of one socket: a mailbox, and a task only while there is something in it.
 
-    It is the Port of its Channel and the Subscriber of the hub. The join is the first message of its mailbox; frames
-    that come from the hub meanwhile are held until the client has its reply.
+    It is the Port of its Channel and the Subscriber of the hub. The join is the first message of its mailbox, and makes
+    the Channel; frames that come from the hub meanwhile are held until the client has its reply.
     """
 
     def __init__(self, join: Join[Match], client: Client, node: Node, previous: Actor | None) -> None:
-        self.join = join
-        self.topic = join.topic
+        self.instance = join.instance
+        self.topic = join.instance.topic
         self.id = node.new_id()
         self.serializer = client.serializer
         self._client = client
         self._node = node
         self._previous = previous
-        self.channel = join.route.channel(client.socket, self.topic, join.route.params, self)
         self.joined = False
         self.ref: ReplyRef | None = None
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -78,15 +78,16 @@ class Actor:
 
     def deliver(self, message: Message) -> None:
         """Hand over a message of this topic; it is read after those before it."""
-        if len(self._mailbox) >= self._node.settings.MAILBOX:
-            self._answer(message.ref, Reply("error", {"reason": "overloaded"}))
+        if len(self._mailbox) >= self._node.settings.MAILBOX and message.event != LEAVE:
+            overloaded = Reply("error", {"reason": "overloaded"})
+            self.enqueue(self.serializer.reply(self.topic, message.ref, self.instance.tag, overloaded))
             return
         self._mailbox.append(message)
         self._wake()
 
     def end(self, reason: str) -> None:
         """End once the running handler has returned; a socket that is gone comes before every other reason."""
-        if self._ending is None or reason in GONE:
+        if self._ending is None or (reason in GONE and self._ending not in GONE):
             self._ending = reason
         self._wake()
 
@@ -108,14 +109,14 @@ class Actor:
 
     def resync(self) -> None:
         if self.joined and self._ending is None:  # else nothing has been promised to the client yet
-            self._client.send(self.serializer.error(self.topic, self.join.join_ref, {"reason": RESYNC}))
+            self._client.send(self.serializer.error(self.topic, self.instance.join_ref, {"reason": RESYNC}))
             self.end(RESYNC)
 
     # For the channel
 
     async def push(self, event: str, payload: msgspec.Raw) -> None:
         if not self.over.done():
-            self._client.send(self.serializer.push(self.topic, event, payload, self.join.tag))
+            self._client.send(self.serializer.push(self.topic, event, payload, self.instance.tag))
 
     async def reply(self, ref: ReplyRef, reply: Reply) -> None:
         if not self.over.done():
@@ -173,7 +174,7 @@ class Actor:
         except Exception as error:
             logger.exception("%s crashed on %r in %r", self._name, message.event, self.topic)
             self._client.send(
-                self.serializer.error(self.topic, self.join.join_ref, self._blame("channel_crash", error))
+                self.serializer.error(self.topic, self.instance.join_ref, self._blame("channel_crash", error))
             )
             self._ending, self._close = CRASH, None
 
@@ -197,16 +198,18 @@ class Actor:
     async def _enter(self, payload: msgspec.Raw) -> Reply:
         """Ask the channel, then subscribe: what is broadcast after the reply was sent is never missed."""
         try:
+            route = self.instance.route
+            self.channel = route.channel(self._client.socket, self.topic, route.params, self)
             if self.channel.greeter is not None:
                 self.channel.greeter.arguments(payload)  # what after_join could not take is refused here
-            response = await self._call(self.channel.joiner, payload, **self.channel.params)
+            response = await self._call(self.channel.joiner, payload, **route.params)
             self._entered = True
             reply = join_reply(response, self.channel.joiner.name)
             if self._ending not in GONE:
                 await self._node.hub.subscribe(self.topic, self)
             return reply
         except Refused as refusal:
-            return self._refuse(REFUSED, encode(refusal.response))
+            return self._refuse(REFUSED, self._encoded(refusal))
         except EngineUnavailable:
             return self._refuse(REFUSED, UNAVAILABLE)
         except Exception as error:
@@ -220,9 +223,9 @@ class Actor:
 
     def _answer_join(self, reply: Reply) -> None:
         """Send the join's reply, the first frame of this instance, then the close of the one that it replaced."""
-        self._client.send(self.serializer.reply(self.topic, self.join.message.ref, self.join.join_ref, reply))
+        self._client.send(self.serializer.reply(self.topic, self.instance.ref, self.instance.join_ref, reply))
         if self._previous is not None and self._previous.was_replaced:
-            self._client.send(self.serializer.close(self.topic, self._previous.join.join_ref, {}))
+            self._client.send(self.serializer.close(self.topic, self._previous.instance.join_ref, {}))
         self._previous = None
         self.joined = True
         for frame in self._held:
@@ -240,7 +243,7 @@ class Actor:
         try:
             reply = event_reply(await self._call(handler, message.payload), handler.name)
         except Refused as refusal:
-            reply = Reply("error", encode(refusal.response))
+            reply = Reply("error", self._encoded(refusal))
         except EngineUnavailable:
             reply = Reply("error", UNAVAILABLE)
         finally:
@@ -249,7 +252,7 @@ class Actor:
             self._answer(message.ref, reply)
 
     def _answer(self, ref: Ref, reply: Reply) -> None:
-        self._client.send(self.serializer.reply(self.topic, ref, self.join.tag, reply))
+        self._client.send(self.serializer.reply(self.topic, ref, self.instance.tag, reply))
 
     async def _call(self, handler: Handler, payload: msgspec.Raw, **params: Any) -> Any:
         arguments = handler.arguments(payload)
@@ -263,8 +266,10 @@ class Actor:
     async def _look_for_forgotten(self, handler: Handler, made: list[Coroutine[Any, Any, None]]) -> None:
         """Say which push, reply or broadcast of a handler was made and never awaited; nothing else would."""
         await asyncio.sleep(0)  # what was handed to a task has begun by then
-        for coroutine in made:
-            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+        while made:
+            coroutine = made.pop()
+            # Two references are ours, here and in the call: who holds another may yet await it.
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED and sys.getrefcount(coroutine) <= 2:
                 coroutine.close()
                 verb = coroutine.cr_code.co_name  # type: ignore[attr-defined]
                 logger.error("%s forgot an await: write `await self.%s(…)`", handler.name, verb)
@@ -273,16 +278,18 @@ class Actor:
 
     async def _finish(self) -> None:
         self._node.hub.unsubscribe(self.topic, self)
-        if self._entered:
-            self._entered = False
-            await self._terminate(self._ending or CLOSED)
-            self._log("LEFT", self._ending)
-        if self._close is not None:
-            self._client.send(self.serializer.close(self.topic, self.join.join_ref, self._close))
-        self.over.set_result(None)
-        unread = list(self._mailbox)
-        self._mailbox.clear()
-        self._client.ended(self, unread)
+        try:
+            if self._entered:
+                self._entered = False
+                await self._terminate(self._ending or CLOSED)
+                self._log("LEFT", self._ending)
+            if self._close is not None:
+                self._client.send(self.serializer.close(self.topic, self.instance.join_ref, self._close))
+        finally:
+            self.over.set_result(None)
+            unread = list(self._mailbox)
+            self._mailbox.clear()
+            self._client.ended(self, unread)
 
     async def _terminate(self, reason: str) -> None:
         terminate = type(self.channel).terminate
@@ -296,6 +303,14 @@ class Actor:
 
     # private
 
+    def _encoded(self, refusal: Refused) -> Any:
+        """Return what a refusal says; that it cannot be sent must not make it a crash."""
+        try:
+            return encode(refusal.response)
+        except Unencodable as error:
+            logger.error("%s refused with what cannot be sent: %s", self._name, error)
+            return {"reason": "refused"}
+
     def _blame(self, reason: str, error: Exception) -> dict[str, Any]:
         """Return what the client is told of an exception: a short reason; its text only to the developer."""
         return (
@@ -303,7 +318,7 @@ class Actor:
         )
 
     def _log(self, what: str, more: object) -> None:
-        if self.channel.log:
+        if self.instance.route.channel.log:
             logger.info("%s %s %s %s", what, self.topic, self._name, more)
 
     @property
@@ -312,4 +327,4 @@ class Actor:
 
     @property
     def _name(self) -> str:
-        return type(self.channel).__name__
+        return self.instance.route.channel.__name__

@@ -12,7 +12,7 @@ from .exceptions import ProtocolError
 from .node import Node
 from .outbox import Outbox
 from .protocol.limits import Allowance
-from .protocol.messages import CloseCode, Frame, Message, Reply
+from .protocol.messages import CloseCode, Frame, Message, Reply, size_of
 from .protocol.serializers import Serializer
 from .protocol.session import Action, Answer, Event, Join, Leave, Session
 from .routing import Match, Router
@@ -73,7 +73,7 @@ class Connection:
         self._allowance.spend(self._heard)
         if self._allowance.is_exhausted:
             raise ProtocolError("too many messages", CloseCode.FLOOD)
-        if _size_exceeds(frame, self._node.settings.MAX_FRAME):
+        if size_of(frame) > self._node.settings.MAX_FRAME:
             raise ProtocolError("frame too big", CloseCode.BIG)
         message = self.serializer.decode(frame)
         if self._allowance.is_overdrawn:
@@ -118,10 +118,10 @@ class Connection:
         self._outbox.put(frame)
 
     def ended(self, actor: Actor, unread: list[Message]) -> None:
-        self._session.ended(actor.join)
+        self._session.ended(actor.instance)
         if self._actors.get(actor.topic) is actor:
             del self._actors[actor.topic]
-        for message in unread:
+        for message in unread if self._open else ():
             self._act(self._session.receive(message))
 
     # private
@@ -138,10 +138,11 @@ class Connection:
     def _join(self, join: Join[Match]) -> None:
         if not self._open:
             return
-        previous = self._actors.get(join.topic)
+        topic = join.instance.topic
+        previous = self._actors.get(topic)
         if previous is not None:
             previous.end(DUPLICATE)
-        self._actors[join.topic] = Actor(join, self, self._node, previous)
+        self._actors[topic] = Actor(join, self, self._node, previous)
 
     def _refuse(self, message: Message) -> None:
         response = {"reason": "too many messages", "retry_after": self._allowance.retry_after}
@@ -171,10 +172,3 @@ class Connection:
 
     def _lost(self) -> None:
         self._open = False
-
-
-def _size_exceeds(frame: Frame, limit: int) -> bool:
-    """Return whether `frame` has more than `limit` bytes; one character of UTF-8 has at most four."""
-    if len(frame) * 4 <= limit:
-        return False
-    return len(frame) > limit or len(frame.encode() if isinstance(frame, str) else frame) > limit

@@ -60,5 +60,9 @@ class InvalidTopic(RealtimeError):
     """A topic's name breaks the rules, or no route builds it from the values given."""
 
 
+class InvalidEvent(RealtimeError):
+    """What was to be sent is no event that an author may send."""
+
+
 class EngineUnavailable(RealtimeError):
     """Redis or Valkey does not answer. Nothing was sent; try again, or go on without."""

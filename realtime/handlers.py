@@ -13,7 +13,7 @@ import msgspec
 from asgiref.sync import markcoroutinefunction
 
 from .exceptions import Misconfigured, NotJoined
-from .payloads import decoder, encode, encode_object
+from .payloads import checked_event, decoder, encode, encode_object
 from .protocol.messages import RESERVED_PREFIX, Ref, Reply
 
 if TYPE_CHECKING:
@@ -136,7 +136,6 @@ class Channel:
     handlers: ClassVar[dict[str, Handler]] = {}
     joiner: ClassVar[Handler]
     greeter: ClassVar[Handler | None] = None
-    _events: ClassVar[dict[str, str]] = {}
 
     def __init__(self, socket: Socket, topic: str, params: dict[str, Any], port: Port) -> None:
         self.socket = socket
@@ -147,8 +146,8 @@ class Channel:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._events = {**cls._events, **_declared(cls)}
-        cls.handlers = {event: Handler(getattr(cls, name)) for event, name in cls._events.items()}
+        names = {event: name for base in reversed(cls.__mro__) for event, name in _declared(base).items()}
+        cls.handlers = {event: Handler(getattr(cls, name)) for event, name in names.items()}
         cls.joiner = Handler(cls.join)
         cls.greeter = Handler(cls.after_join) if cls.after_join is not Channel.after_join else None
 
@@ -166,7 +165,8 @@ class Channel:
         """Run once when a channel that was joined ends, whatever the cause. Sync or async.
 
         reason  "left", "closed" (the socket is gone), "draining" (its server ends), "duplicate join", "crash",
-                "resync" (messages may have been lost, the client is told to rejoin), or what `stop` was given
+                "resync" (messages may have been lost, the client is told to rejoin), "refused" (the engine was away
+                when `join` had returned), or what `stop` was given
         """
 
     # What an author calls
@@ -188,7 +188,7 @@ class Channel:
     async def push(self, event: str, payload: Any = None) -> None:
         """Send an event to this client only."""
         self._must_have_joined("push")
-        await self._port.push(event, encode_object(payload))
+        await self._port.push(checked_event(event), encode_object(payload))
 
     @_noticed
     async def reply(self, ref: ReplyRef, response: Any = None, *, status: str = "ok") -> None:
@@ -199,17 +199,17 @@ class Channel:
     @_noticed
     async def broadcast(self, event: str, payload: Any = None) -> None:
         """Send an event to everybody on this topic; inside `join`, to those already there."""
-        await self._port.broadcast(event, encode_object(payload), to_self=self._port.joined)
+        await self._port.broadcast(checked_event(event), encode_object(payload), to_self=self._port.joined)
 
     @_noticed
     async def broadcast_from(self, event: str, payload: Any = None) -> None:
         """Send an event to everybody on this topic but this client."""
-        await self._port.broadcast(event, encode_object(payload), to_self=False)
+        await self._port.broadcast(checked_event(event), encode_object(payload), to_self=False)
 
     @_noticed
     async def stop(self, reason: str = "stopped") -> None:
         """End this channel once the running handler has returned; the client is told, and does not rejoin."""
-        await self._port.stop(reason)
+        await self._port.stop(str(reason))
 
     # private
 
@@ -218,7 +218,7 @@ class Channel:
             raise NotJoined(f"{verb} cannot be called inside join: the client is not in yet. Write after_join for that")
 
 
-def _declared(cls: type[Channel]) -> dict[str, str]:
+def _declared(cls: type) -> dict[str, str]:
     """Return event -> name of the method for what this very class marks with handle_in."""
     found: dict[str, str] = {}
     for name, value in vars(cls).items():

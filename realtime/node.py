@@ -76,8 +76,7 @@ class Node:
             if echo is not None:
                 await asyncio.wait([echo], timeout=ECHO)
         finally:
-            if echo is not None:
-                echo.cancel()
+            self.hub.forget(broadcast.topic, mark)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` in the background; `stop` waits for it."""
@@ -92,11 +91,15 @@ class Node:
         await asyncio.gather(*(socket.drain() for socket in self.wheel.members()))
         await self.stop()
 
+    async def idle(self) -> None:
+        """Return when nothing runs in the background any more."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def stop(self) -> None:
         """Finish what runs in the background, then close what is open."""
         _nodes.pop(asyncio.get_running_loop(), None)
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self.idle()
         await self.layer.aclose()
         self.workers.close()
 

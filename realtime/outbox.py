@@ -7,7 +7,7 @@ import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from .protocol.messages import Frame
+from .protocol.messages import Frame, size_of
 from .wire import Wire
 
 # With this much in the transport the writer waits, on servers whose `send` does not (daphne).
@@ -51,7 +51,7 @@ class Outbox:
         if self._closed:
             return
         self._frames.append(frame)
-        self._bytes += len(frame)
+        self._bytes += size_of(frame)
         if len(self._frames) > self._max_messages or self._bytes > self._max_bytes:
             self.close()
             self._on_full()
@@ -89,7 +89,7 @@ class Outbox:
                 frame = self._frames.popleft()
                 await self._send(frame)
                 await self._room()
-                self._bytes -= len(frame)
+                self._bytes -= size_of(frame)
                 self._progress = loop.time()
         except Exception:  # each server raises its own kind when the peer is gone
             self.close()

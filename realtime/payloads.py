@@ -10,9 +10,19 @@ from typing import Any
 import msgspec
 from django.utils.functional import Promise
 
-from .exceptions import Refused, Unencodable
+from .exceptions import InvalidEvent, Refused, Unencodable
+from .protocol.messages import RESERVED_PREFIX
 
 # Out
+
+
+def checked_event(event: str) -> str:
+    """Return `event` if an author may send it. Raises InvalidEvent."""
+    if not isinstance(event, str) or not event or event.startswith(RESERVED_PREFIX):
+        raise InvalidEvent(
+            f"an event is a name like 'new:message' and not one of the protocol's own, not {event!r:.80}"
+        )
+    return event
 
 
 def encode(value: Any) -> msgspec.Raw:
@@ -102,7 +112,7 @@ _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]*)`")
 
 
 def _detail(error: Exception) -> str:
-    """Return the error in a client's words: "content: expected str". Never holds the client's value."""
+    """Return the error in a client's words: "content: expected str"."""
     found = _SAID.match(str(error))
     if not isinstance(error, msgspec.ValidationError) or not found:
         return "not decodable"

@@ -12,7 +12,7 @@ from .engine.client import sync_client, translated
 from .engine.keys import Keys
 from .exceptions import InvalidTopic
 from .node import Node
-from .payloads import encode_object
+from .payloads import checked_event, encode_object
 from .protocol.messages import TOPIC_BYTES, Broadcast, is_topic
 from .protocol.serializers import pack
 
@@ -26,8 +26,8 @@ def broadcast(topic: str, event: str, payload: Any = None, *, on_commit: bool = 
     a transaction it waits for the commit, and a rollback sends nothing; on_commit=False sends at once. The payload is
     encoded now, in any case: a JSON object, in which datetimes, UUIDs, Decimals, Structs and lazy strings may stand.
 
-    Raises InvalidTopic and Unencodable; EngineUnavailable when the engine is away (after a commit that is logged
-    instead, for what was committed stays so); Misconfigured when no engine is set.
+    Raises InvalidTopic, InvalidEvent and Unencodable; EngineUnavailable when the engine is away (after a commit that
+    is logged instead, for what was committed stays so); Misconfigured when no engine is set.
     """
     message = _checked(topic, event, payload)
     transaction = _open_transaction() if on_commit else None
@@ -54,9 +54,7 @@ def _checked(topic: str, event: str, payload: Any) -> Broadcast:
         raise InvalidTopic(
             f"a topic is 1 to {TOPIC_BYTES} bytes of text without white space or control characters, not {topic!r:.80}"
         )
-    if not isinstance(event, str) or not event:
-        raise InvalidTopic(f"an event is a name like 'new:message', not {event!r:.80}")
-    return Broadcast(topic, event, encode_object(payload))
+    return Broadcast(topic, checked_event(event), encode_object(payload))
 
 
 def _send(message: Broadcast) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from .exceptions import InvalidTopic, Misconfigured
 from .handlers import Channel
 from .protocol.messages import is_topic
 from .socket import Socket
+
+logger = logging.getLogger("realtime.socket")
 
 
 class PartConverter(StringConverter):
@@ -59,7 +62,11 @@ class Route:
         return self._matcher.converters
 
     def match(self, topic: str) -> Match | None:
-        found = self._matcher.match(topic)
+        try:
+            found = self._matcher.match(topic)
+        except Exception:  # a converter of the project's own
+            logger.exception("%r failed to match %r", self.pattern, topic)
+            return None
         return Match(self.channel, found[2], self.name) if found else None
 
     def takes(self, values: dict[str, Any]) -> bool:

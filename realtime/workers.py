@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -24,16 +25,26 @@ class Workers:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._all: list[ThreadPoolExecutor] = []
-        self._free: list[ThreadPoolExecutor] = []
+        self._all: list[Executor] = []
+        self._free: list[Executor] = []
         self._waiting: deque[_Seat] = deque()
+        self._idle: dict[_Seat, None] = {}
 
     async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call an author's function, sync or async, and return what it returns."""
+        task = asyncio.current_task()
         with self._seated():
-            if iscoroutinefunction(function):
-                return await function(*args, **kwargs)
-            return await sync_to_async(function)(*args, **kwargs)
+            try:
+                if iscoroutinefunction(function):
+                    return await function(*args, **kwargs)
+                result = await sync_to_async(function)(*args, **kwargs)
+                return await result if inspect.isawaitable(result) else result  # by a decorator that is not async
+            except asyncio.CancelledError as error:
+                if task is not None and task.cancelling():
+                    raise
+                raise RuntimeError(f"{_name(function)} awaited something that was cancelled") from error
+            except SystemExit as error:
+                raise RuntimeError(f"{_name(function)} tried to end the process") from error
 
     def close(self) -> None:
         """End the threads as soon as they are idle."""
@@ -42,8 +53,6 @@ class Workers:
             worker.shutdown(wait=False)
         self._all.clear()
         self._free.clear()
-
-    # private
 
     @contextmanager
     def _seated(self) -> Iterator[None]:
@@ -56,6 +65,8 @@ class Workers:
             SyncToAsync.thread_sensitive_context.reset(token)
             seat.leave()
 
+    # For its seats
+
     def grant(self, seat: _Seat) -> None:
         """Give `seat` a worker, now or when one is free."""
         if self._free:
@@ -66,17 +77,34 @@ class Workers:
             seat.take(worker)
         else:
             self._waiting.append(seat)
+            if self._idle:  # it is in a handler that waits for something else than the database
+                self.give_back(self._idle.popitem()[0].release())
 
-    def give_back(self, worker: ThreadPoolExecutor) -> None:
-        if worker not in self._all:
-            return  # closed meanwhile
-        worker.submit(close_old_connections)
+    def rest(self, seat: _Seat, *, idle: bool) -> None:
+        """Take note of a seat that holds a worker and has nothing to do for it, or has again."""
+        if not idle:
+            self._idle.pop(seat, None)
+        elif self._waiting:
+            self.give_back(seat.release())
+        else:
+            self._idle[seat] = None
+
+    def give_back(self, worker: Executor) -> None:
+        """Take a worker back, once what it was given has returned: a handler may be gone before its thread is."""
+        loop = asyncio.get_running_loop()
+        if worker in self._all:  # else it was closed meanwhile
+            worker.submit(close_old_connections).add_done_callback(lambda _: call_soon(loop, self._free_again, worker))
+
+    # private
+
+    def _free_again(self, worker: Executor) -> None:
         while self._waiting:
             seat = self._waiting.popleft()
             if seat.wants_worker:
                 seat.take(worker)
                 return
-        self._free.append(worker)
+        if worker in self._all:
+            self._free.append(worker)
 
 
 class _Context(ThreadSensitiveContext):
@@ -84,12 +112,16 @@ class _Context(ThreadSensitiveContext):
 
 
 class _Seat(Executor):
-    """The executor of one handler's run: takes a worker when first asked, gives it back at the end."""
+    """The executor of one handler's run: takes a worker when first asked, gives it back at the end.
+
+    Or before that, to one who waits, while the handler asks nothing of it and no transaction is open.
+    """
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._worker: ThreadPoolExecutor | None = None
+        self._worker: Executor | None = None
         self._jobs: list[tuple[Future[Any], Callable[[], Any]]] = []
+        self._running = 0
         self._left = False
 
     @property
@@ -100,42 +132,72 @@ class _Seat(Executor):
         job = partial(function, *args, **kwargs)
         if self._left:
             return self._alone(job)
-        if self._worker is not None:
-            return self._worker.submit(job)
         future: Future[Any] = Future()
         self._jobs.append((future, job))
-        if len(self._jobs) == 1:
+        if self._worker is not None:
+            self._workers.rest(self, idle=False)
+            self.take(self._worker)
+        elif len(self._jobs) == 1:
             self._workers.grant(self)
         return future
 
-    def take(self, worker: ThreadPoolExecutor) -> None:
+    def take(self, worker: Executor) -> None:
         self._worker = worker
+        loop = asyncio.get_running_loop()
         for future, job in self._jobs:
-            worker.submit(_run, future, job)
+            self._running += 1
+            worker.submit(_run, future, job, lambda in_transaction: call_soon(loop, self._returned, in_transaction))
         self._jobs.clear()
+
+    def release(self) -> Executor:
+        """Part with the worker; another is taken when there is something to do again."""
+        worker, self._worker = self._worker, None
+        assert worker is not None
+        return worker
 
     def leave(self) -> None:
         self._left = True
+        self._workers.rest(self, idle=False)
         for future, _ in self._jobs:
             future.cancel()
         self._jobs.clear()
         if self._worker is not None:
-            self._workers.give_back(self._worker)
-            self._worker = None
+            self._workers.give_back(self.release())
+
+    def _returned(self, in_transaction: bool) -> None:
+        self._running -= 1
+        if not self._running and not self._left and not in_transaction and self._worker is not None:
+            self._workers.rest(self, idle=True)
 
     def _alone(self, job: Callable[[], Any]) -> Future[Any]:
         """Run the job of a task that outlived its handler, on a seat of its own."""
         seat = _Seat(self._workers)
         future = seat.submit(job)
         loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(seat.leave))
+        future.add_done_callback(lambda _: call_soon(loop, seat.leave))
         return future
 
 
-def _run(future: Future[Any], job: Callable[[], Any]) -> None:
+def run_job(future: Future[Any], job: Callable[[], Any]) -> None:
+    """Do `job`, and let `future` tell how it went."""
     if not future.set_running_or_notify_cancel():
         return
     try:
         future.set_result(job())
     except BaseException as error:
         future.set_exception(error)
+
+
+def _run(future: Future[Any], job: Callable[[], Any], returned: Callable[[bool], None]) -> None:
+    run_job(future, job)
+    returned(any(connection.in_atomic_block for connection in connections.all(initialized_only=True)))
+
+
+def call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
+    """Call back on the loop, if it is still there."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback, *args)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))

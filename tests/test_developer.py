@@ -135,6 +135,27 @@ async def test_a_forgotten_await_is_noticed(
     assert errors(caplog) == [f"tests.test_developer.Clumsy.{verb}_it forgot an await: write `await self.{verb}(…)`"]
 
 
+async def test_what_is_kept_to_be_awaited_later_is_no_mistake(
+    connect: Connect, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Patient(Open):
+        @handle_in("remind")
+        async def remind(self) -> Any:
+            self.assigns["task"] = asyncio.create_task(self.after(self.push("reminder")))
+            return {}
+
+        async def after(self, coroutine: Any) -> None:
+            await asyncio.sleep(0.05)
+            await coroutine
+
+    settings.DEBUG = True
+    wire = await connect(routed(Patient))
+    await wire.join("t:a")
+    await wire.send("1", "2", "t:a", "remind", {})
+    assert [(await wire.receive())[3] for _ in range(2)] == ["phx_reply", "reminder"]
+    assert errors(caplog) == []
+
+
 @pytest.mark.parametrize("event", ["awaited", "sync"])
 async def test_what_is_awaited_is_no_mistake(
     connect: Connect, settings: Any, caplog: pytest.LogCaptureFixture, event: str

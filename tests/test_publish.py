@@ -19,7 +19,16 @@ import redis
 from django.core.management import CommandError, call_command
 from django.db import transaction
 
-from realtime import EngineUnavailable, InvalidTopic, Misconfigured, Unencodable, abroadcast, broadcast, conf
+from realtime import (
+    EngineUnavailable,
+    InvalidEvent,
+    InvalidTopic,
+    Misconfigured,
+    Unencodable,
+    abroadcast,
+    broadcast,
+    conf,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -178,7 +187,7 @@ def test_what_is_no_topic_is_an_error(topic: Any) -> None:
 
 @pytest.mark.parametrize("event", ["", None, 7])
 def test_what_is_no_event_is_an_error(event: Any) -> None:
-    with pytest.raises(InvalidTopic, match="an event is a name"):
+    with pytest.raises(InvalidEvent, match="an event is a name"):
         broadcast("t", event, {})
 
 

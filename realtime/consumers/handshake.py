@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -11,6 +12,8 @@ from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
 
 MAX_PARAMS = 100
+TOKEN_PREFIX = "base64url.bearer.phx."
+URL_ALPHABET = str.maketrans("-_", "+/")
 PORTS = {"http": 80, "https": 443}
 SCHEMES = {"ws": "http", "wss": "https"}
 DEVELOPMENT_HOSTS = [".localhost", "127.0.0.1", "[::1]"]  # as Django itself does
@@ -30,6 +33,21 @@ def query_params(query: bytes) -> dict[str, Any]:
             at[name] = at = inner if isinstance(inner, dict) else {}
         at[[first, *rest][-1]] = value
     return params
+
+
+def offered_token(scope: Mapping[str, Any]) -> str | None:
+    """Return the token that came as a subprotocol, where no log of URLs sees it; None for none, two, or garbage.
+
+    Source: phoenix 1.8, assets/js/phoenix/socket.js, which writes standard base64 although it says base64url.
+    """
+    offered = [item for item in scope.get("subprotocols", ()) if item.startswith(TOKEN_PREFIX)]
+    if len(offered) != 1:
+        return None
+    token = offered[0].removeprefix(TOKEN_PREFIX).translate(URL_ALPHABET)
+    try:
+        return base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode()
+    except ValueError:
+        return None
 
 
 def origin_refusal(scope: Mapping[str, Any], also: Iterable[str] = (), *, require: bool = False) -> str | None:

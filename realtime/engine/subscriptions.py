@@ -61,6 +61,7 @@ class Subscriptions:
             subscription = self._wanted[channel] = _Subscription(listener)
             self._start()
             await self._send("SUBSCRIBE", channel)
+        subscription.listener = listener  # the one before may have been cancelled while it waited
         try:
             await asyncio.wait_for(asyncio.shield(subscription.confirmed), TIMEOUT)
         except TimeoutError:
@@ -108,6 +109,9 @@ class Subscriptions:
             except (redis.RedisError, OSError, EngineUnavailable) as error:
                 if not failures:
                     logger.warning("lost the engine: %s", error)
+                failures += 1
+            except Exception:  # whatever it is, topics must not go deaf for it
+                logger.exception("the bus broke")
                 failures += 1
             finally:
                 await self._close()

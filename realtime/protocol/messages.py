@@ -19,6 +19,7 @@ RESERVED_TOPIC = "phoenix"
 RESERVED_PREFIX = "phx_"
 
 TOPIC_BYTES = 255
+REF_BYTES = 255  # what a binary frame could carry; a join_ref is kept as long as its topic is joined
 
 
 class CloseCode(IntEnum):
@@ -85,6 +86,11 @@ class Broadcast:
     payload: msgspec.Raw
     sender: str | None = None
     mark: str | None = None
+
+
+def size_of(frame: Frame) -> int:
+    """Return how many bytes `frame` is on the wire."""
+    return len(frame) if isinstance(frame, bytes) or frame.isascii() else len(frame.encode())
 
 
 def is_topic(value: object) -> bool:

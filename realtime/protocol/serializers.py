@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ..exceptions import ProtocolError
-from .messages import CLOSE, ERROR, REPLY, Broadcast, Frame, Message, Ref, Reply
+from .messages import CLOSE, ERROR, REF_BYTES, REPLY, Broadcast, Frame, Message, Ref, Reply
 
 _encode = msgspec.json.encode
 _NULL = msgspec.Raw(b"null")
@@ -121,4 +121,6 @@ def _text(values: tuple[Any, ...]) -> str:
 
 def _ref(raw: msgspec.Raw) -> Ref:
     """Return `raw` cut loose from its frame, which would else stay in memory as long as the topic is joined."""
+    if len(memoryview(raw)) > REF_BYTES:
+        raise ProtocolError("a ref of more than 255 bytes")
     return None if raw == _NULL else raw.copy()

@@ -22,28 +22,30 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Join(Generic[Route]):
-    """Start a channel. Also the name of that instance: two joins of one topic are never equal.
+class Instance(Generic[Route]):
+    """One join of one topic: two joins of the same are never equal. Kept as long as it is joined, so it is small.
 
     A client that joins without a join_ref gets its first reply and its close without one, and everything
     between under the join's ref. Source: phoenix 1.8.12 on the wire.
     """
 
-    message: Message
+    topic: str
+    ref: Ref
+    join_ref: Ref
     route: Route
-
-    @property
-    def topic(self) -> str:
-        return str(self.message.topic)
-
-    @property
-    def join_ref(self) -> Ref:
-        return self.message.join_ref
 
     @property
     def tag(self) -> Ref:
         """The join_ref of what this instance pushes and answers."""
-        return self.message.ref if self.message.join_ref is None else self.message.join_ref
+        return self.ref if self.join_ref is None else self.join_ref
+
+
+@dataclass(frozen=True, slots=True)
+class Join(Generic[Route]):
+    """Start a channel."""
+
+    instance: Instance[Route]
+    message: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Session(Generic[Route]):
     def __init__(self, resolve: Callable[[str], Route | None], max_topics: int = 100) -> None:
         self._resolve = resolve
         self._max_topics = max_topics
-        self.joined: dict[str, Join[Route]] = {}
+        self.joined: dict[str, Instance[Route]] = {}
 
     def receive(self, message: Message) -> Action:
         if message.topic == RESERVED_TOPIC:
@@ -91,10 +93,10 @@ class Session(Generic[Route]):
             return Leave(message)
         return Event(message)
 
-    def ended(self, join: Join[Route]) -> None:
+    def ended(self, instance: Instance[Route]) -> None:
         """Forget a channel that was refused, crashed or stopped; a newer one of its topic stays."""
-        if self.joined.get(join.topic) is join:
-            del self.joined[join.topic]
+        if self.joined.get(instance.topic) is instance:
+            del self.joined[instance.topic]
 
     # private
 
@@ -110,8 +112,8 @@ class Session(Generic[Route]):
             return unmatched(message)
         if topic not in self.joined and len(self.joined) >= self._max_topics:
             return Answer(topic, message.ref, message.join_ref, Reply("error", {"reason": "too many channels joined"}))
-        join = self.joined[topic] = Join(message, route)
-        return join
+        instance = self.joined[topic] = Instance(topic, message.ref, message.join_ref, route)
+        return Join(instance, message)
 
     def _unjoined(self, message: Message) -> Action:
         if message.event == LEAVE:  # leaving twice is no error (phoenix 1.7.12)

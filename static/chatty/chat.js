@@ -19,7 +19,9 @@ const outbox = new Outbox(room, find("outbox"), () => box.focus());
 room.on("user:entered", user => transcript.entered(user));
 room.on("new:message", message => transcript.said(message));
 room.onError(() => status.waiting("Connection lost. Reconnecting…"));
-room.onClose(({reason}) => status.closed(reason ?? "closed by the server"));
+room.onClose(({reason = "closed by the server", retry}) => {
+  if (retry !== false) status.closed(reason); // a refusal for good has been shown as one
+});
 room.join()
   .receive("ok", () => status.connected())
   .receive("error", refusal => status.refused(refusal))

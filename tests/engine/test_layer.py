@@ -116,6 +116,22 @@ async def test_a_lost_connection_is_made_again_and_every_channel_told(layer: Red
         assert await ear.next() == b"after"
 
 
+async def test_who_asks_after_one_that_was_cancelled_is_the_one_who_hears(engine: str) -> None:
+    async with Proxy(socket_of(engine)) as proxy:
+        proxy.refuse()
+        layer, gone, there = layer_at(f"redis://127.0.0.1:{proxy.port}"), Ear(), Ear()
+        waiting = asyncio.create_task(layer.subscribe("i", gone))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        proxy.admit()
+        await layer.subscribe("i", there)
+        await layer.publish("i", b"x")
+        assert await there.next() == b"x"
+        assert gone.heard.empty()
+        await layer.aclose()
+
+
 async def test_a_channel_whose_subscription_was_never_confirmed_is_told_of_no_gap(engine: str) -> None:
     async with Proxy(socket_of(engine)) as proxy:
         proxy.refuse()

@@ -27,7 +27,7 @@ def session() -> Session[str]:
 def test_a_join_starts_what_the_topic_is_routed_to(session: Session[str]) -> None:
     join = session.receive(message("phx_join", join_ref="1", own="1"))
     assert isinstance(join, Join)
-    assert (join.route, join.topic, join.join_ref) == ("a room", "rooms:lobby", ref("1"))
+    assert (join.instance.route, join.instance.topic, join.instance.join_ref) == ("a room", "rooms:lobby", ref("1"))
 
 
 def test_a_topic_without_route_is_unmatched_with_a_null_join_ref(session: Session[str]) -> None:
@@ -66,7 +66,7 @@ def test_what_was_sent_before_a_rejoin_is_dropped(session: Session[str], event: 
 def test_a_join_without_join_ref_goes_by_its_ref(session: Session[str]) -> None:
     join = session.receive(message("phx_join", join_ref=None, own="7"))
     assert isinstance(join, Join)
-    assert (join.join_ref, join.tag) == (None, ref("7"))
+    assert (join.instance.join_ref, join.instance.tag) == (None, ref("7"))
     assert isinstance(session.receive(message("shout", join_ref="7")), Event)
 
 
@@ -124,7 +124,7 @@ def test_a_channel_that_ended_is_forgotten_but_not_its_successor(session: Sessio
     new = session.receive(message("phx_join", join_ref="2"))
     assert isinstance(old, Join)
     assert isinstance(new, Join)
-    session.ended(old)
+    session.ended(old.instance)
     assert isinstance(session.receive(message("shout", join_ref="2")), Event)
-    session.ended(new)
+    session.ended(new.instance)
     assert isinstance(session.receive(message("shout", join_ref="2")), Answer)
