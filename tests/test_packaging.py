@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tarfile
+import venv
 from email import message_from_string
 from pathlib import Path
 from zipfile import ZipFile
@@ -12,19 +14,31 @@ import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
+from tests.e2e.client import Client
+from tests.servers import accepts, free_port, wait_until
+
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> ZipFile:
-    with ZipFile(next(WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("wheel"))))) as wheel:
+def wheel_path(tmp_path_factory) -> str:
+    return next(WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("wheel"))))
+
+
+@pytest.fixture(scope="module")
+def sdist_path(tmp_path_factory) -> str:
+    return next(SdistBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("sdist"))))
+
+
+@pytest.fixture(scope="module")
+def wheel(wheel_path) -> ZipFile:
+    with ZipFile(wheel_path) as wheel:
         yield wheel
 
 
 @pytest.fixture(scope="module")
-def sdist(tmp_path_factory) -> set[str]:
-    path = next(SdistBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("sdist"))))
-    with tarfile.open(path) as archive:
+def sdist(sdist_path) -> set[str]:
+    with tarfile.open(sdist_path) as archive:
         return {name.partition("/")[2] for name in archive.getnames()}
 
 
@@ -49,7 +63,10 @@ def test_the_wheel_is_the_realtime_package_and_nothing_else(wheel):
     assert installed == source("realtime")
 
 
-@pytest.mark.parametrize("name", ["realtime/static/realtime/realtime.js", "realtime/py.typed"])
+@pytest.mark.parametrize(
+    "name",
+    ["realtime/static/realtime/realtime.js", "realtime/templates/realtime/script.html", "realtime/py.typed"],
+)
 def test_the_wheel_carries(wheel, name):
     assert name in wheel.namelist()
 
@@ -66,3 +83,43 @@ def test_the_license_is_named_and_carried(wheel, metadata):
 def test_no_package_of_tests_or_tools_comes_with_the_library(metadata):
     needed = {line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
     assert not [line for line in needed if line.startswith(("pytest", "playwright", "ruff", "mypy", "uvicorn"))]
+
+
+def test_both_pass_the_check_of_those_who_would_publish_them(wheel_path, sdist_path):
+    command = [sys.executable, "-m", "twine", "check", "--strict", wheel_path, sdist_path]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+PROJECT = """
+from django.conf import settings
+settings.configure(DEBUG=True, ROOT_URLCONF="project", INSTALLED_APPS=["daphne", "realtime"],
+                   ASGI_APPLICATION="project.application", REALTIME={"ROUTER": "project.router"})
+from django.core.asgi import get_asgi_application
+django, urlpatterns = get_asgi_application(), []
+from realtime import Channel, Router, channel
+class Room(Channel):
+    async def join(self, payload, name): return {"welcome": name}
+router = Router("/ws", [channel("rooms:<part:name>", Room)])
+from realtime.asgi import with_realtime
+application = with_realtime(django)
+"""
+
+
+async def test_a_fresh_venv_with_the_wheel_alone_runs_a_project_of_ten_lines(wheel_path, tmp_path, monkeypatch):
+    python = tmp_path / "venv" / "bin" / "python"
+    venv.create(tmp_path / "venv", with_pip=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel_path], check=True)
+    (tmp_path / "project.py").write_text(PROJECT)
+    port = free_port()
+    command = [python, "-m", "daphne", "-p", str(port), "project:application"]
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: accepts(port), "the project to answer")
+        async with Client(f"ws://127.0.0.1:{port}/ws") as client:
+            await client.send("1", "1", "rooms:lobby", "phx_join", {})
+            assert (await client.receive())[4] == {"status": "ok", "response": {"welcome": "lobby"}}
+    finally:
+        server.terminate()
+        server.wait(10)

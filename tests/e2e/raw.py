@@ -22,11 +22,7 @@ class Raw:
     @classmethod
     async def to(cls, port: int, limit: int = 2**16) -> Raw:
         raw = cls(*await asyncio.open_connection("127.0.0.1", port, limit=limit))
-        key = base64.b64encode(os.urandom(16)).decode()
-        raw.writer.write(
-            f"GET /ws/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
+        raw.writer.write(handshake(port))
         head = await asyncio.wait_for(raw.reader.readuntil(b"\r\n\r\n"), PATIENCE)
         assert b" 101 " in head, head
         return raw
@@ -77,3 +73,12 @@ class Raw:
 
     def end(self) -> None:
         self.writer.close()
+
+
+def handshake(port: int) -> bytes:
+    """Return the request that opens a socket."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    return (
+        f"GET /ws/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()

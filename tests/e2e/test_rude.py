@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.client import Client
-from tests.e2e.raw import BINARY, CONTINUATION, TEXT, Raw
+from tests.e2e.raw import BINARY, CONTINUATION, TEXT, Raw, handshake
 from tests.servers import Server
 
 JOIN = b'["1","1","lab:a","phx_join",{}]'
@@ -70,6 +70,16 @@ async def test_what_is_no_frame_ends_its_socket(rude: Raw, data: bytes, opcode: 
     rude.send(data, opcode)
     code = await rude.closed()
     assert code in codes
+
+
+@pytest.mark.usefixtures("friends")
+@pytest.mark.parametrize("header", [b"X-A: b\x0bc", b"X-A: \x00", b"Origin : http://evil.example", b"X\x85Y: 1"])
+async def test_a_header_that_hides_another_opens_no_socket(server: Server, header: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(handshake(server.port).replace(b"\r\n\r\n", b"\r\n" + header + b"\r\n\r\n"))
+    status = await asyncio.wait_for(reader.readline(), 10)
+    assert b" 101 " not in status or header.startswith(b"X\x85")  # a name that is no token may be let drop
+    writer.close()
 
 
 @pytest.mark.usefixtures("friends")

@@ -1,0 +1,215 @@
+"""One test for each threat that concerns what exists: named after what is threatened, it shows what must happen.
+
+Where a threat has a file of its own, the test here is its shortest form.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import realtime
+from realtime import Channel, Router, channel, handle_in
+from realtime.engine.keys import Keys
+from tests.test_channels import CRASHED, OK, Everything, Open, refused, routed
+from tests.test_handshake import answer
+from tests.wire import Wire
+
+Connect = Callable[..., Awaitable[Wire]]
+PACKAGE = Path(realtime.__file__).parent
+SECRET = "hunter2-the-secret"
+
+
+async def test_cross_site_socket() -> None:
+    """A page of another site may not open a socket with its visitor's cookies."""
+    for origin in (b"https://evil.example", b"null", b"http://localhost.evil.example", b"http://evil-localhost"):
+        headers = [(b"host", b"localhost"), (b"origin", origin), (b"cookie", b"sessionid=x")]
+        assert await answer(headers=headers) == (False, 4403)
+
+
+async def test_token_in_url(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    """A token that came along is in no log, and is not echoed."""
+    caplog.set_level(logging.DEBUG)
+    token = f"base64url.bearer.phx.{SECRET.encode().hex()}"
+    accepted, subprotocol = await answer(f"vsn=2.0.0&token={SECRET}", subprotocols=["phoenix", token])
+    assert (accepted, subprotocol) == (True, "phoenix")
+    assert SECRET not in caplog.text
+    assert token not in caplog.text
+
+
+async def test_refusal_before_accept() -> None:
+    """Who is refused never was connected: the handshake itself is answered 403."""
+    assert await answer("vsn=9.9.9") == (False, 4403)
+
+
+async def test_event_before_or_without_join_or_with_a_wrong_join_ref(connect: Connect) -> None:
+    wire = await connect(routed(Everything))
+    await wire.send("1", "1", "t:a", "shout", {})
+    assert await wire.receive() == [None, "1", "t:a", "phx_reply", refused("unmatched topic")]
+    await wire.join("t:a", ref="2")
+    await wire.send("1", "3", "t:a", "shout", {})  # of a join that is not the current one
+    await wire.ping()
+
+
+async def test_rights_are_denied_by_default(connect: Connect) -> None:
+    """No route, no join method, no handler: no."""
+
+    class Empty(Channel):
+        pass
+
+    wire = await connect(Router("/ws", [channel("t:<part:name>", Empty)]))
+    await wire.send("1", "1", "t:a", "phx_join", {})
+    assert (await wire.receive())[4]["status"] == "error"
+    await wire.send("1", "2", "u:a", "phx_join", {})
+    assert (await wire.receive())[4]["status"] == "error"
+
+
+@pytest.mark.parametrize("topic", ["t:\x00", "t:\n", "t: ", "t:" + "x" * 10_000, "t:\u2028", "t:../../etc", ""])
+async def test_topic_name_injection(connect: Connect, topic: str) -> None:
+    wire = await connect(routed(Open))
+    await wire.send("1", "1", topic, "phx_join", {})
+    assert await wire.receive() == [None, "1", topic, "phx_reply", refused("unmatched topic")]
+
+
+@pytest.mark.parametrize("topic", ["{x}", "}{", "a{b}c", "*", "[a]"])
+async def test_hash_tag_abuse(connect: Connect, engine: str, topic: str) -> None:
+    """Whatever a client writes, the tag that decides the slot is ours, and no pattern is one."""
+    name = Keys("rt").bus(f"t:{topic}")
+    assert re.findall(r"^\{([^}]*)\}", name) == ["rt:0"]
+    wire = await connect(routed(Open))
+    await wire.join(f"t:{topic}")
+    with redis.Redis.from_url(engine) as client:
+        assert client.pubsub_numsub(name) == [(name.encode(), 1)]
+        assert client.pubsub_numpat() == 0
+
+
+async def test_join_flood(connect: Connect, engine: str) -> None:
+    wire = await connect(routed(Open))
+    for number in range(150):
+        await wire.send(str(number), str(number), f"t:{number}", "phx_join", {})
+    replies = [await wire.receive() for _ in range(150)]
+    assert sum(reply[4]["status"] == "ok" for reply in replies) == 100
+    with redis.Redis.from_url(engine) as client:
+        assert len(client.pubsub_channels("{rt:0}:bus:t:*")) <= 100
+
+
+async def test_message_flood(connect: Connect) -> None:
+    wire = await connect(routed(Everything))
+    await wire.join("t:a")
+    for number in range(1100):
+        await wire.send("1", str(number), "t:a", "nothing", {})
+    while (output := await wire.communicator.receive_output(timeout=5))["type"] == "websocket.send":
+        assert json.loads(output["text"])[4]["response"]["reason"] == "too many messages"
+    assert output["code"] == 4029
+    wire.was_closed()
+
+
+@pytest.mark.parametrize("text", ["x" * 300_000, "[" * 100_000, '[1,1,"t:a","e",' + "9" * 200_000 + "}"])
+async def test_big_frames_zip_bombs_and_deep_json(connect: Connect, text: str) -> None:
+    wire = await connect(routed(Everything))
+    await wire.communicator.send_to(text_data=text)
+    assert await wire.closed() in (4009, 4400)
+
+
+async def test_slow_reader(connect: Connect, settings: Any) -> None:
+    """Its outbox is bounded, and it is closed; tests/e2e/test_endurance.py has real ones."""
+    settings.REALTIME = {"ROUTER": "chatty.routing.router", "OUTBOX_BYTES": 10_000}
+    wire = await connect(routed(Everything))
+    await wire.join("t:a")
+    await wire.send("1", "2", "t:a", "echo", {"fill": "x" * 20_000})
+    assert await wire.closed() == 4008
+
+
+async def test_event_to_method_abuse(connect: Connect) -> None:
+    """Events are looked up in a table made from what the author marked, never among attributes."""
+    wire = await connect(routed(Everything))
+    await wire.join("t:a")
+    for event in ("__class__", "join", "terminate", "after_join", "push", "stop", "_port", "answer", "websocket.close"):
+        await wire.send("1", "2", "t:a", event, {})
+        assert await wire.receive() == ["1", "2", "t:a", "phx_reply", refused("unknown event")]
+
+
+async def test_error_details(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    """The client is told a short reason, the log the rest."""
+
+    class Room(Open):
+        @handle_in("crash")
+        async def crash(self) -> None:
+            raise RuntimeError(SECRET)
+
+    wire = await connect(routed(Room))
+    await wire.join("t:a")
+    await wire.send("1", "2", "t:a", "crash", {})
+    assert await wire.receive() == ["1", "1", "t:a", "phx_error", CRASHED]
+    assert SECRET in caplog.text
+
+
+async def test_crash_kills_more_than_one_channel(connect: Connect) -> None:
+    class Room(Everything):
+        @handle_in("crash")
+        async def crash(self) -> None:
+            raise RuntimeError
+
+    wire = await connect(routed(Room))
+    await wire.join("t:a", ref="1")
+    await wire.join("t:b", ref="2")
+    await wire.send("1", "3", "t:a", "crash", {})
+    assert (await wire.receive())[3] == "phx_error"
+    await wire.send("2", "4", "t:b", "echo", {})
+    assert await wire.receive() == ["2", "4", "t:b", "phx_reply", OK]
+
+
+def test_xss_in_the_demo() -> None:
+    """No way to make markup of text is used; tests/browser/test_chat.py tries it with hostile messages."""
+    scripts = [path.read_text() for path in (PACKAGE.parent / "static").rglob("*.js")]
+    scripts += [path.read_text() for path in (PACKAGE / "static").rglob("*.js")]
+    assert len(scripts) > 10
+    for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
+        assert not any(sink in script for script in scripts), sink
+
+
+async def test_pickle_and_poisoned_messages(connect: Connect, engine: str) -> None:
+    """Nothing is unpickled, and what somebody else publishes is checked before it is used."""
+    sources = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    assert not re.search(r"\b(pickle|marshal|shelve)\b", sources)
+    wire = await connect(routed(Everything))
+    await wire.join("t:a")
+    with redis.Redis.from_url(engine) as client:
+        for poison in (b"\x80\x04\x95", b"\x82\xa4type\xa9websocket", b"[" * 100_000, b'["e",null,null,' + b"9" * 9999):
+            client.publish(Keys("rt").bus("t:a"), poison)
+    await wire.send("1", "2", "t:a", "shout", {"n": 1})
+    assert (await wire.receive())[3] == "heard"
+
+
+def test_lua_injection() -> None:
+    """Whatever runs in the engine is constant: no script is put together from data."""
+    for path in PACKAGE.rglob("*.py"):
+        assert not re.search(r"""(eval|register_script|script_load)\(\s*f["']""", path.read_text()), path
+
+
+async def test_secrets_in_logs(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    cookie = (b"cookie", f"sessionid={SECRET}".encode())
+    wire = await connect(
+        routed(Open), query=f"vsn=2.0.0&password={SECRET}", headers=[(b"authorization", SECRET.encode())]
+    )
+    await wire.join("t:a", {"user": {"access_token": SECRET}})
+    assert (await answer(headers=[cookie, (b"origin", b"https://evil.example"), (b"host", b"localhost")]))[0] is False
+    await wire.send("1", "2", "t:a", "phx_leave", {})
+    assert "JOINED" in caplog.text
+    assert SECRET not in caplog.text
+
+
+async def test_import_of_what_a_client_names(connect: Connect) -> None:
+    """A topic leads to a class by the router alone; a name that looks like one leads nowhere."""
+    wire = await connect(routed(Open))
+    for name in ("os.system", "tests.test_channels.Everything", "django.contrib.auth.models:User"):
+        await wire.send("1", "1", name, "phx_join", {})
+        assert await wire.receive() == [None, "1", name, "phx_reply", refused("unmatched topic")]
