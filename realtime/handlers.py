@@ -102,7 +102,7 @@ class Handler:
                 annotation = eval(annotation, inspect.unwrap(self.function).__globals__)
             except Exception as error:
                 raise Misconfigured(f"the annotation of {self.name}'s payload cannot be resolved: {error}") from error
-        return Any if annotation is inspect.Parameter.empty else annotation
+        return Any if annotation in (inspect.Parameter.empty, object) else annotation
 
     @cached_property
     def _convert(self) -> Callable[[msgspec.Raw], Any]:

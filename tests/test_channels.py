@@ -423,6 +423,10 @@ class Everything(Open):
     async def echo(self, payload: Any) -> Any:
         return payload
 
+    @handle_in("echo:object")
+    async def echo_object(self, payload: object) -> Any:
+        return payload
+
     @handle_in("nothing", "nothing:else")
     async def nothing(self) -> None:
         pass
@@ -472,6 +476,7 @@ class Everything(Open):
         ("echo", {"a": [1, None]}, {"status": "ok", "response": {"a": [1, None]}}),
         ("echo", [1], {"status": "ok", "response": [1]}),
         ("echo", "text", {"status": "ok", "response": "text"}),
+        ("echo:object", [1], {"status": "ok", "response": [1]}),
         ("status", {}, {"status": "odd", "response": {"n": 1}}),
         ("refuse", {}, refused("no", left=0)),
         ("point", {"x": 1}, {"status": "ok", "response": {"x": 2}}),
