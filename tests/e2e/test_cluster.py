@@ -64,7 +64,7 @@ async def test_what_is_published_right_after_a_join_reply_arrives_over_a_slow_li
                         near.publish(f"{{rt:0}}:bus:lab:{number}", '["at:once",null,null,{}]')
                         assert (await client.until("at:once"))[2] == f"lab:{number}"
             finally:
-                await asyncio.to_thread(server.stop)
+                await asyncio.to_thread(server.close)
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
