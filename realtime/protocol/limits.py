@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class Allowance:
     """A bucket of tokens: `burst` messages at once, `rate` a second in the long run.
@@ -32,5 +34,5 @@ class Allowance:
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the next message is served."""
-        return round(max(0.0, (1 - self._tokens) / self._rate), 2)
+        """Seconds until the next message is served, rounded up: who comes a moment too early pays for it again."""
+        return math.ceil(max(0.0, (1 - self._tokens) / self._rate) * 100) / 100

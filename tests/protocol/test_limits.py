@@ -35,3 +35,9 @@ def test_a_pause_gives_back_a_burst_and_no_more() -> None:
     allowance = spent(Allowance(10, 5, now=0), 6, now=0)
     assert not spent(allowance, 5, now=100).is_overdrawn
     assert spent(allowance, 1, now=100).is_overdrawn
+
+
+def test_who_waits_as_long_as_told_is_served() -> None:
+    allowance = spent(Allowance(100, 8, now=0), 9, now=0.0037)
+    assert allowance.is_overdrawn
+    assert not spent(allowance, 1, now=0.0037 + allowance.retry_after).is_overdrawn
