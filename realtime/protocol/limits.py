@@ -35,4 +35,5 @@ class Allowance:
     @property
     def retry_after(self) -> float:
         """Seconds until the next message is served, rounded up: who comes a moment too early pays for it again."""
-        return math.ceil(max(0.0, (1 - self._tokens) / self._rate) * 100) / 100
+        hundredths = max(0.0, (1 - self._tokens) / self._rate * 100)
+        return math.ceil(round(hundredths, 6)) / 100
