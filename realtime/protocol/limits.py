@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+NOISE = 1e-6  # of floats
+
 
 class Allowance:
     """A bucket of tokens: `burst` messages at once, `rate` a second in the long run.
@@ -26,7 +28,7 @@ class Allowance:
 
     @property
     def is_overdrawn(self) -> bool:
-        return self._tokens < 0
+        return self._tokens < -NOISE
 
     @property
     def is_exhausted(self) -> bool:
