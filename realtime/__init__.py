@@ -1,6 +1,7 @@
 """Phoenix Channels for Django: a real-time feature as plain as a view."""
 
 from .exceptions import (
+    BadReturn,
     EngineUnavailable,
     InvalidEvent,
     InvalidTopic,
@@ -20,6 +21,7 @@ from .socket import Socket
 __version__ = "0.1.0"
 
 __all__ = [
+    "BadReturn",
     "Channel",
     "EngineUnavailable",
     "InvalidEvent",

@@ -74,22 +74,28 @@ class SocketConsumer(AsyncConsumer):
         except (ProtocolError, ValueError) as error:
             raise Refused(str(error)) from error
         try:
-            if has_session(scope):
-                await node.workers.call(load_user, scope)
-            else:
-                load_user(scope)  # asks nobody
-            socket = self._router.socket(scope, params)
-            socket.auth_token = offered_token(scope)
-            answer = await node.workers.call(socket.connect, params)
-            if answer is not None:
-                raise BadReturn(f"connect returned {answer!r:.80}; it lets in by returning nothing, or raises Refused")
-            self._log_connect(scope, socket, await node.workers.call(socket.id))
+            return serializer, await self._welcome(scope, params, node)
         except Refused:
             raise
         except Exception as error:
             logger.exception("%s crashed in connect", self._router.socket.__name__)
             raise Refused("connect crashed") from error
-        return serializer, socket
+
+    async def _welcome(self, scope: MutableMapping[str, Any], params: dict[str, Any], node: Node) -> Socket:
+        """Return the author's socket, once it has let the client in. Raises Refused, or whatever it raises."""
+        if has_session(scope):
+            await node.workers.call(load_user, scope)
+        else:
+            load_user(scope)  # asks nobody
+        socket = self._router.socket(scope, params)
+        socket.auth_token = offered_token(scope)
+        answer = await node.workers.call(socket.connect, params)
+        if answer is not None:
+            raise BadReturn(f"connect returned {answer!r:.80}; it lets in by returning nothing, or raises Refused")
+        name = await node.workers.call(socket.id)
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("CONNECTED %s as %s %s", scope["path"], name or "anyone", readable(params))
+        return socket
 
     async def _listen(self, connection: Connection, receive: Callable[[], Awaitable[Event]]) -> None:
         for number in itertools.count(1):
@@ -106,10 +112,6 @@ class SocketConsumer(AsyncConsumer):
                 await connection.flush()
                 await self._close(error.close_code)
                 return
-
-    def _log_connect(self, scope: MutableMapping[str, Any], socket: Socket, name: object) -> None:
-        if logger.isEnabledFor(logging.INFO):
-            logger.info("CONNECTED %s as %s %s", scope["path"], name or "anyone", readable(socket.params))
 
     async def _write(self, frame: Frame) -> None:
         await self._send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})

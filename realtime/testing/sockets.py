@@ -141,7 +141,7 @@ class AsyncClientSocket:
             response = reply.payload["response"] if reply else {}
             if response.get("reason") not in TURNED_AWAY:
                 return
-            await asyncio.sleep(response.get("retry_after", 0.01))
+            await asyncio.sleep(response.get("retry_after", 0.0) + 0.01)
 
     async def _reply(self, ref: str) -> Received | None:
         return await self.inbox.take(
