@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from typing import Any
 
@@ -125,6 +126,32 @@ async def test_the_sessions_user_is_the_channels_user(application: Any) -> None:
     wire = await opened(application, "/ws/websocket?vsn=2.0.0", headers=[(b"cookie", cookie)])
     assert await wire.join("t:a") == {"user": "ada"}
     await stop(wire)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_session_and_user_are_read_once_per_socket(application: Any) -> None:
+    user = await get_user_model().objects.acreate(username="ada")
+    browser = Client()
+    await asyncio.to_thread(browser.force_login, user)
+    queries: list[str] = []
+
+    def note(execute: Any, sql: str, *args: Any) -> Any:
+        queries.append(sql)
+        return execute(sql, *args)
+
+    def watch(connection: Any, **kwargs: Any) -> None:
+        connection.execute_wrappers.append(note)
+
+    connection_created.connect(watch)
+    try:
+        cookie = f"sessionid={browser.cookies['sessionid'].value}".encode()
+        wire = await opened(application, "/ws/websocket?vsn=2.0.0", headers=[(b"cookie", cookie)])
+        for name in "abc":
+            assert await wire.join(f"t:{name}", ref=name) == {"user": "ada"}
+        assert sorted(re.findall(r'FROM "(\w+)"', " ".join(queries))) == ["auth_user", "django_session"]
+        await stop(wire)
+    finally:
+        connection_created.disconnect(watch)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -27,27 +27,28 @@ def test_pages_come_back_by_themselves_with_each_change_and_after_a_mistake(
     rooms = project.folder / "chatty" / "channels" / "rooms.py"
     written = rooms.read_text()
     pages = [visit(project.port).enter("ada"), visit(project.port).enter("bob")]
+    each(pages, "connected")
 
     rooms.write_text(written.replace("Message(content,", "Message(content.upper(),"))
-    come_back(pages)
+    each(pages, "waiting")
+    each(pages, "connected")
     pages[0].say("a change")
     for page in pages:
         page.expect_heard(("ada", "A CHANGE"))
 
     rooms.write_text(written.replace("class RoomChannel", "class RoomChannel(("))
+    each(pages, "waiting")
     wait_until(lambda: "SyntaxError" in project.output, "the error in the terminal")
     time.sleep(2.5)  # nobody mends it within the second in which Django's reloader takes note of the files
     rooms.write_text(written)
-    come_back(pages)
+    each(pages, "connected")
     pages[0].say("a fix")
     for page in pages:
         page.expect_heard(("ada", "A CHANGE"), ("ada", "a fix"))
     assert "JOINED rooms:lobby RoomChannel" in project.output
 
 
-def come_back(pages: list[Visitor]) -> None:
-    """Wait until each page has lost its socket and has another in place."""
+def each(pages: list[Visitor], state: str) -> None:
+    """Wait until each page has come into this state since it was last asked."""
     for page in pages:
-        sockets = len(page.sockets)
-        page.wait_until(lambda page=page, sockets=sockets: len(page.sockets) > sockets)
-        page.expect_state("connected")
+        page.wait_until(lambda page=page: state in page.states())

@@ -12,6 +12,18 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Page, WebSocket,
 EXPECTED = ("WebSocket connection to", "Failed to load resource: net::")
 
 
+# Keeps what `data-state` was between two questions.
+WATCH = """() => {
+    const chat = document.querySelector("#chat");
+    if (!window.watched) {
+        window.watched = [];
+        const note = () => window.watched.push(chat.dataset.state);
+        new MutationObserver(note).observe(chat, {attributeFilter: ["data-state"]});
+    }
+    return [...window.watched.splice(0), chat.dataset.state];
+}"""
+
+
 class Visitor:
     """One browser context with one page.
 
@@ -80,11 +92,15 @@ class Visitor:
 
     def wait_until(self, true: Callable[[], bool]) -> None:
         """Wait for something that only the events of the page can bring."""
-        for _ in range(500):
+        for _ in range(1500):  # half a minute
             if true():
                 return
             self.page.wait_for_timeout(20)
         raise AssertionError(f"it never came true; sent: {self.sent}")
+
+    def states(self) -> set[str]:
+        """Return the states that the page has been in since this was last asked, the present one among them."""
+        return set(self.page.evaluate(WATCH))
 
     def pushes(self, event: str) -> list[Any]:
         """Return the payloads of all that was sent as `event`."""

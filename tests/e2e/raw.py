@@ -20,14 +20,14 @@ class Raw:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def to(cls, port: int, limit: int = 2**16) -> Raw:
+    async def to(cls, port: int, *headers: bytes, limit: int = 2**16) -> Raw:
         raw = cls(*await asyncio.open_connection("127.0.0.1", port, limit=limit))
-        raw.writer.write(handshake(port))
+        raw.writer.write(handshake(port, *headers))
         head = await asyncio.wait_for(raw.reader.readuntil(b"\r\n\r\n"), PATIENCE)
         assert b" 101 " in head, head
         return raw
 
-    def send(self, data: bytes, opcode: int = TEXT, *, final: bool = True) -> None:
+    def send(self, data: bytes, opcode: int = TEXT, *, final: bool = True, deflated: bool = False) -> None:
         """Send one frame, masked with zeros."""
         length = len(data)
         if length < 126:
@@ -36,7 +36,8 @@ class Raw:
             size = struct.pack("!BH", 0x80 | 126, length)
         else:
             size = struct.pack("!BQ", 0x80 | 127, length)
-        self.writer.write(struct.pack("!B", (0x80 if final else 0) | opcode) + size + b"\0\0\0\0" + data)
+        first = (0x80 if final else 0) | (0x40 if deflated else 0) | opcode
+        self.writer.write(struct.pack("!B", first) + size + b"\0\0\0\0" + data)
 
     def say(self, *frame: Any) -> None:
         self.send(json.dumps(frame).encode())
@@ -75,10 +76,11 @@ class Raw:
         self.writer.close()
 
 
-def handshake(port: int) -> bytes:
+def handshake(port: int, *headers: bytes) -> bytes:
     """Return the request that opens a socket."""
     key = base64.b64encode(os.urandom(16)).decode()
-    return (
+    request = (
         f"GET /ws/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-        f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
     ).encode()
+    return request + b"".join(header + b"\r\n" for header in headers) + b"\r\n"

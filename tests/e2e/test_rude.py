@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -76,10 +77,23 @@ async def test_what_is_no_frame_ends_its_socket(rude: Raw, data: bytes, opcode: 
 @pytest.mark.parametrize("header", [b"X-A: b\x0bc", b"X-A: \x00", b"Origin : http://evil.example", b"X\x85Y: 1"])
 async def test_a_header_that_hides_another_opens_no_socket(server: Server, header: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(handshake(server.port).replace(b"\r\n\r\n", b"\r\n" + header + b"\r\n\r\n"))
+    writer.write(handshake(server.port, header))
     status = await asyncio.wait_for(reader.readline(), 10)
     assert b" 101 " not in status or header.startswith(b"X\x85")  # a name that is no token may be let drop
     writer.close()
+
+
+@pytest.mark.usefixtures("friends")
+async def test_a_deflate_bomb_ends_its_socket_before_it_goes_off(server: Server) -> None:
+    """20 kB that inflate to 20 MB; daphne takes nothing deflated at all."""
+    raw = await Raw.to(server.port, b"Sec-WebSocket-Extensions: permessage-deflate")
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = deflate.compress(b"x" * 20_000_000) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    before = memory(server.pid)
+    raw.send(bomb[:-4], deflated=True)
+    assert await raw.closed() in (1009, 1002, None)
+    assert memory(server.pid) - before < 40
+    raw.end()
 
 
 @pytest.mark.usefixtures("friends")

@@ -65,6 +65,27 @@ async def test_it_is_stopped_and_started_again_on_the_same_engine(project: Proje
     assert project.engine_processes() == engine
 
 
+async def save(project: Project) -> None:
+    """Save a file again and again: the reloader does not see what was saved before its first look."""
+    while True:
+        (project.folder / "chatty" / "channels" / "rooms.py").touch()
+        await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("cause", ["a file is saved", "Ctrl-C"])
+async def test_sockets_are_told_to_come_back(project: Project, cause: str) -> None:
+    async with Client(project.socket_url) as idle, Client(project.socket_url) as joined:
+        await enter(joined)
+        ending = asyncio.create_task(asyncio.to_thread(project.interrupt) if cause == "Ctrl-C" else save(project))
+        assert await joined.closed() == 4012
+        assert await idle.closed() == 4012
+        if cause == "Ctrl-C":
+            await ending
+        ending.cancel()
+    if cause == "Ctrl-C":
+        project.serve()
+
+
 async def test_a_server_that_is_killed_is_started_again(project: Project) -> None:
     await chats(project)
     project.kill()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
+import logging
 import re
 import threading
 import time
@@ -292,13 +294,15 @@ async def test_refute_push_does_not_wait_for_a_clock(room: AsyncClientChannel) -
     assert asyncio.get_running_loop().time() - began < room.client.patience
 
 
-@pytest.mark.parametrize("limit", ["MESSAGE_BURST", "MAILBOX"])
+@pytest.mark.parametrize(("limit", "size"), [("MESSAGE_BURST", 7), ("MAILBOX", 5)])
 async def test_refute_push_is_exact_when_the_server_turns_messages_away(
-    async_realtime_client: AsyncRealtimeClient, settings: Any, limit: str
+    async_realtime_client: AsyncRealtimeClient, settings: Any, limit: str, size: int
 ) -> None:
-    settings.REALTIME = {limit: 8}
+    settings.REALTIME = {limit: size}
     room = await (await async_realtime_client.connect(router=router)).join("t:a")
-    for _ in range(6):
+    await room.push("announce", {})
+    await asyncio.sleep(0.001)  # it is being handled when the others come
+    for _ in range(5):
         await room.push("announce", {})
     for _ in range(6):
         with pytest.raises(AssertionError):
@@ -434,6 +438,15 @@ def test_it_does_not_hide_how_a_test_failed() -> None:
         raise LookupError
 
 
+def test_a_crash_is_told_with_logging_disabled_too() -> None:
+    logging.disable(logging.CRITICAL)
+    try:
+        with pytest.raises(AssertionError, match="the test did not expect it"), RealtimeClient() as client:
+            client.connect(router=router).join("t:a").push("crash")
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 # The same in sync tests
 
 
@@ -532,6 +545,14 @@ def test_nothing_is_left_of_a_sync_test(connections: Callable[[], int]) -> None:
     assert threading.enumerate() == threads
     assert settled(connections, before)
     gc.collect()  # what is not closed would warn here
+
+
+def test_nothing_is_left_for_the_end_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[Any] = []
+    monkeypatch.setattr(atexit, "register", lambda *args: registered.append(args))
+    with RealtimeClient() as client:
+        client.connect(router=router)
+    assert registered == []
 
 
 async def test_nothing_is_left_of_an_async_test(connections: Callable[[], int]) -> None:
