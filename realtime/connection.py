@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 
 from .actor import CLOSED, DRAINING, DUPLICATE, Actor
 from .exceptions import ProtocolError
+from .logs import readable
 from .node import Node
 from .outbox import Outbox
 from .protocol.limits import Allowance
-from .protocol.messages import CloseCode, Frame, Message, Reply, size_of
+from .protocol.messages import JOIN, CloseCode, Frame, Message, Reply, size_of
 from .protocol.serializers import Serializer
 from .protocol.session import Action, Answer, Event, Join, Leave, Session
 from .routing import Match, Router
@@ -79,7 +80,10 @@ class Connection:
         if self._allowance.is_overdrawn:
             self._refuse(message)
         else:
-            self._act(self._session.receive(message))
+            action = self._session.receive(message)
+            if message.event == JOIN and isinstance(action, Answer):
+                logger.info("REFUSED %s %s", readable(message.topic), readable(action.reply.response))
+            self._act(action)
 
     async def flush(self) -> None:
         """Return when what was said so far is written, or the peer has had its time to take it."""

@@ -1,6 +1,8 @@
 """What happens to sockets when their server ends: they are closed with 4012, so that clients come back.
 
-uvicorn closes them by itself (1012) and then tells us through the lifespan protocol; daphne does neither.
+uvicorn closes them by itself (1012) and then tells us through the lifespan protocol; daphne does neither. It cancels
+its applications first (SocketConsumer drains then), but fails to where a socket was opened within the last second; and
+under runserver's reloader it is not asked at all. Those two are seen to here.
 """
 
 from __future__ import annotations

@@ -208,6 +208,8 @@ async def visit(connect: Connect, handler: type[Channel]) -> None:
     await wire.send("1", "3", "t:a", "phx_leave", {})
     await wire.receive()
     await wire.receive()
+    await wire.send("4", "4", "a\nmistake", "phx_join", {})
+    await wire.receive()
 
 
 async def test_each_connect_join_and_leave_is_one_line_without_secrets(
@@ -220,6 +222,7 @@ async def test_each_connect_join_and_leave_is_one_line_without_secrets(
         'JOINED t:a Chatty {"name":"ada","password":"[filtered]"}',
         'REFUSED t:closed Chatty {"reason":"unauthorized"}',
         "LEFT t:a Chatty left",
+        'REFUSED "a\\nmistake" {"reason":"unmatched topic"}',
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -58,6 +59,11 @@ class SocketConsumer(AsyncConsumer):
         )
         try:
             await self._listen(connection, receive)
+        except asyncio.CancelledError:
+            # daphne ends: it cancels what serves its sockets before it lets anybody else know.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(connection.drain(), shutdown.PATIENCE)
+            raise
         finally:
             # In the background: a server kills an application that takes its time after the disconnect.
             node.spawn(connection.end())

@@ -43,9 +43,11 @@ def folder(base: Path) -> Path:
     if not _fits(beside):
         return _runtime_folder(base)
     try:
-        return _private(beside)
+        _private(beside)
+        (beside / ".gitignore").write_text("*\n")  # nothing in here is for a repository
     except OSError:
         return _runtime_folder(base)
+    return beside
 
 
 def url(folder: Path) -> str:
