@@ -55,7 +55,7 @@ venv:
 	fi; \
 	made="$(CURDIR) $$wanted $(DJANGO) $$(cat pyproject.toml requirements.txt | cksum)"; \
 	if [ "$$(cat $(VENV)/.made 2>/dev/null)" != "$$made" ]; then \
-		echo "Installing into $(VENV), $$wanted"; \
+		echo "Installing into $(VENV), $$wanted (half a minute, once)"; \
 		$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt $(if $(DJANGO),'$(DJANGO)'); \
 		echo "$$made" >$(VENV)/.made; \
 	fi

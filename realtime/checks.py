@@ -88,7 +88,7 @@ def check_router(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _no_router(error: Misconfigured) -> CheckMessage:
-    if error.__cause__ is not None:
+    if error.__cause__ is not None and not isinstance(error.__cause__, ModuleNotFoundError):
         hint = "Mend what is named there. The setting is the path of a Router, as in 'yourproject.routing.router'."
     else:
         hint = (
