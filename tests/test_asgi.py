@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -60,6 +62,20 @@ async def stop(*wires: Wire) -> None:
         await wire.close()
     if node := Node.running():
         await node.stop()
+
+
+@contextmanager
+def every_query_through(wrapper: Callable[..., Any]) -> Iterator[None]:
+    """Run what is asked of connections made from now on through `wrapper`."""
+
+    def watch(connection: Any, **kwargs: Any) -> None:
+        connection.execute_wrappers.append(wrapper)
+
+    connection_created.connect(watch)
+    try:
+        yield
+    finally:
+        connection_created.disconnect(watch)
 
 
 @pytest.fixture
@@ -139,19 +155,13 @@ async def test_session_and_user_are_read_once_per_socket(application: Any) -> No
         queries.append(sql)
         return execute(sql, *args)
 
-    def watch(connection: Any, **kwargs: Any) -> None:
-        connection.execute_wrappers.append(note)
-
-    connection_created.connect(watch)
-    try:
+    with every_query_through(note):
         cookie = f"sessionid={browser.cookies['sessionid'].value}".encode()
         wire = await opened(application, "/ws/websocket?vsn=2.0.0", headers=[(b"cookie", cookie)])
         for name in "abc":
             assert await wire.join(f"t:{name}", ref=name) == {"user": "ada"}
         assert sorted(re.findall(r'FROM "(\w+)"', " ".join(queries))) == ["auth_user", "django_session"]
         await stop(wire)
-    finally:
-        connection_created.disconnect(watch)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -189,11 +199,7 @@ async def test_queries_of_different_channels_run_side_by_side(application: Any) 
             together.wait(5)
         return execute(sql, *args)
 
-    def watch(connection: Any, **kwargs: Any) -> None:
-        connection.execute_wrappers.append(meet_first)
-
-    connection_created.connect(watch)
-    try:
+    with every_query_through(meet_first):
         wire = await opened(application, "/ws/websocket?vsn=2.0.0")
         for name in "abc":
             await wire.join(f"t:{name}", ref=name)
@@ -205,8 +211,6 @@ async def test_queries_of_different_channels_run_side_by_side(application: Any) 
         await wire.send("a", "9", "t:a", "count", {})
         assert (await wire.receive())[4] == {"status": "ok", "response": {"users": 1}}
         await stop(wire)
-    finally:
-        connection_created.disconnect(watch)
 
 
 async def test_a_server_that_tells_of_its_end_lets_the_node_end(application: Any) -> None:
