@@ -49,7 +49,7 @@ def _drain_for_twisted(node: Node) -> Any:
 
 def _drain_from_outside(node: Node, loop: asyncio.AbstractEventLoop) -> None:
     if loop.is_running():
-        with contextlib.suppress(TimeoutError, RuntimeError):
+        with contextlib.suppress(TimeoutError, RuntimeError, KeyboardInterrupt):  # the last from one in a hurry
             asyncio.run_coroutine_threadsafe(_drain(node), loop).result(PATIENCE)
 
 
