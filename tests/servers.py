@@ -42,11 +42,6 @@ class Server:
         return f"ws://127.0.0.1:{self.port}/ws"
 
     @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    @property
     def log(self) -> str:
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
@@ -95,6 +90,12 @@ class Server:
         self.stop()
         print(self.log)
         self._log.close()
+
+    def memory(self) -> int:
+        """Return the resident size of its process in MiB."""
+        assert self._process is not None
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
 
     def manage(self, *arguments: str) -> str:
         """Run a command of manage.py, in another process that shares no more than the engine with the server."""

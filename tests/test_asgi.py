@@ -64,6 +64,14 @@ async def stop(*wires: Wire) -> None:
         await node.stop()
 
 
+async def session_of_ada() -> str:
+    """Make a user, log her in, and return the key of her session."""
+    user = await get_user_model().objects.acreate(username="ada")
+    browser = Client()
+    await asyncio.to_thread(browser.force_login, user)
+    return str(browser.cookies["sessionid"].value)
+
+
 @contextmanager
 def every_query_through(wrapper: Callable[..., Any]) -> Iterator[None]:
     """Run what is asked of connections made from now on through `wrapper`."""
@@ -135,10 +143,8 @@ async def test_by_hand_it_finds_the_projects_router() -> None:
 
 @pytest.mark.django_db(transaction=True)
 async def test_the_sessions_user_is_the_channels_user(application: Any) -> None:
-    user = await get_user_model().objects.acreate(username="ada")
-    browser = Client()
-    await asyncio.to_thread(browser.force_login, user)
-    cookie = f"sessionid={browser.cookies['sessionid'].value}".encode()
+    key = await session_of_ada()
+    cookie = f"sessionid={key}".encode()
     wire = await opened(application, "/ws/websocket?vsn=2.0.0", headers=[(b"cookie", cookie)])
     assert await wire.join("t:a") == {"user": "ada"}
     await stop(wire)
@@ -146,9 +152,7 @@ async def test_the_sessions_user_is_the_channels_user(application: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 async def test_session_and_user_are_read_once_per_socket(application: Any) -> None:
-    user = await get_user_model().objects.acreate(username="ada")
-    browser = Client()
-    await asyncio.to_thread(browser.force_login, user)
+    key = await session_of_ada()
     queries: list[str] = []
 
     def note(execute: Any, sql: str, *args: Any) -> Any:
@@ -156,7 +160,7 @@ async def test_session_and_user_are_read_once_per_socket(application: Any) -> No
         return execute(sql, *args)
 
     with every_query_through(note):
-        cookie = f"sessionid={browser.cookies['sessionid'].value}".encode()
+        cookie = f"sessionid={key}".encode()
         wire = await opened(application, "/ws/websocket?vsn=2.0.0", headers=[(b"cookie", cookie)])
         for name in "abc":
             assert await wire.join(f"t:{name}", ref=name) == {"user": "ada"}
@@ -166,10 +170,7 @@ async def test_session_and_user_are_read_once_per_socket(application: Any) -> No
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_change_of_the_secret_key_keeps_user_and_session(application: Any, settings: Any) -> None:
-    user = await get_user_model().objects.acreate(username="ada")
-    browser = Client()
-    await asyncio.to_thread(browser.force_login, user)
-    key = browser.cookies["sessionid"].value
+    key = await session_of_ada()
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another"
     headers = [(b"cookie", f"a=b; sessionid={key}".encode())]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -30,11 +28,6 @@ def impatient(request: pytest.FixtureRequest, engine: str) -> Iterator[Server]:
         yield server
 
 
-def memory(pid: int) -> int:
-    """Return the resident size in MiB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
-
-
 async def test_a_client_that_never_reads_is_gone_and_nobody_else_notices(server: Server) -> None:
     statue = await Raw.to(server.port)
     async with Client(server.socket_url) as talker, Client(server.socket_url) as listener:
@@ -42,13 +35,13 @@ async def test_a_client_that_never_reads_is_gone_and_nobody_else_notices(server:
         await statue.receive()  # and nothing ever again
         await talker.join("lab:a")
         await listener.join("lab:a")
-        before = memory(server.pid)
+        before = server.memory()
         for number in range(200):  # 25 MB, far more than the kernel's buffers and our bounds
             await talker.send("1", str(number), "lab:a", "shout", {"n": number, "fill": "x" * 128_000})
             assert (await listener.until("shout"))[4]["n"] == number
             await talker.until("phx_reply")
         await asyncio.wait_for(statue.gone(), 20)
-        assert memory(server.pid) - before < 60
+        assert server.memory() - before < 60
         await talker.send("1", "last", "lab:a", "shout", {"n": "last"})
         assert (await listener.until("shout"))[4]["n"] == "last"
     assert "closed a socket with 4008: it reads too slowly" in server.log

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,10 +87,10 @@ async def test_a_deflate_bomb_ends_its_socket_before_it_goes_off(server: Server)
     raw = await Raw.to(server.port, b"Sec-WebSocket-Extensions: permessage-deflate")
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = deflate.compress(b"x" * 20_000_000) + deflate.flush(zlib.Z_SYNC_FLUSH)
-    before = memory(server.pid)
+    before = server.memory()
     raw.send(bomb[:-4], deflated=True)
     assert await raw.closed() in (1009, 1002, None)
-    assert memory(server.pid) - before < 40
+    assert server.memory() - before < 40
     raw.end()
 
 
@@ -119,9 +117,9 @@ async def test_five_hundred_slow_handshakes_keep_nobody_out(server: Server) -> N
 @pytest.mark.usefixtures("friends")
 async def test_sockets_that_come_and_go_leave_no_memory(server: Server) -> None:
     await come_and_go(server, 200)
-    before = memory(server.pid)
+    before = server.memory()
     await come_and_go(server, 600)
-    assert memory(server.pid) - before < 15
+    assert server.memory() - before < 15
 
 
 async def come_and_go(server: Server, count: int) -> None:
@@ -132,8 +130,3 @@ async def come_and_go(server: Server, count: int) -> None:
         for raw in raws:
             await raw.receive()
             raw.writer.transport.abort()
-
-
-def memory(pid: int) -> int:
-    """Return the resident size in MiB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
