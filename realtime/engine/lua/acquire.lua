@@ -1,0 +1,29 @@
+#!lua flags=allow-oom
+-- Take the leader's lease if it is free, or renew it.
+-- KEYS     lease  "term|holder|ttl|since", which ends by itself
+--          term   the last one that was granted
+-- ARGV     holder, ttl in ms
+-- Returns  {1, term, since} if the caller leads now, {0, term, since, holder} if another does
+local lease, last_term = KEYS[1], KEYS[2]
+local caller, ttl = ARGV[1], ARGV[2]
+
+local held = redis.call("GET", lease)
+if held then
+  local term, holder, given, since = string.match(held, "^(%d+)|(.*)|(%d+)|(%d+)$")
+  if holder == caller then
+    redis.call("SET", lease, table.concat({term, holder, ttl, since}, "|"), "PX", ttl)
+    return {1, term, since}
+  end
+  -- More left than was ever given: the engine's clock was set back, and the holder may be long dead.
+  if redis.call("PTTL", lease) <= tonumber(given) then
+    return {0, term, since, holder}
+  end
+end
+-- Terms grow even if the key was lost, as the clock does.
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local since = string.format("%.0f", now)
+local term = string.format("%.0f", math.max(tonumber(redis.call("GET", last_term) or "0") + 1, now))
+redis.call("SET", last_term, term)
+redis.call("SET", lease, table.concat({term, caller, ttl, since}, "|"), "PX", ttl)
+return {1, term, since}

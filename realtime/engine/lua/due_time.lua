@@ -1,0 +1,10 @@
+-- Return when a topic that is empty from now on may be collected: in ms of the engine's clock.
+-- published  key of the leader's window, which governs topics of every process
+-- own        the caller's window, "60000 300000", where no leader has published one
+-- seed       of the jitter: scripts of Redis draw the same numbers every time
+local function due_time(published, own, seed)
+  local earliest, latest = string.match(redis.call("GET", published) or own, "^(%d+) (%d+)$")
+  local now = redis.call("TIME")
+  math.randomseed(tonumber(seed))
+  return string.format("%.0f", now[1] * 1000 + math.floor(now[2] / 1000) + math.random(tonumber(earliest), tonumber(latest)))
+end

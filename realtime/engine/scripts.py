@@ -1,0 +1,78 @@
+"""Calls: one command or one Lua script of ours, with its keys and what its answer means.
+
+A call is made without a connection, so that the sync verbs and the nodes' loops share every one of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from redis.exceptions import NoScriptError
+
+T = TypeVar("T")
+FOLDER = Path(__file__).parent / "lua"
+INCLUDE = re.compile(r"^--# include (\w+)\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """text  Lua; its header names KEYS, ARGV and what it returns"""
+
+    text: str
+
+    @property
+    def sha(self) -> str:
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+@functools.cache
+def script(name: str) -> Script:
+    """Return the script of lua/<name>.lua, with what it includes."""
+    return Script(INCLUDE.sub(lambda found: _text(found[1]), _text(name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """What to ask of the engine. Both ways to run it raise what redis-py raises.
+
+    command  ("ZCARD", "{rt:0}:topics") or ("EVALSHA", sha, number of keys, keys..., arguments...)
+    read     makes of the answer what the caller wants
+    script   sent whole where the engine does not know its sha, after a restart or a SCRIPT FLUSH
+    """
+
+    command: tuple[str | bytes | int | float, ...]
+    read: Callable[[Any], T]
+    script: Script | None = None
+
+    @classmethod
+    def of(cls, script: Script, keys: tuple[str, ...], arguments: tuple[Any, ...], read: Callable[[Any], T]) -> Call[T]:
+        return cls(("EVALSHA", script.sha, len(keys), *keys, *arguments), read, script)
+
+    def run(self, client: Any) -> T:
+        try:
+            answer = client.execute_command(*self.command)
+        except NoScriptError:
+            answer = client.execute_command(*self._whole)
+        return self.read(answer)
+
+    async def arun(self, client: Any) -> T:
+        try:
+            answer = await client.execute_command(*self.command)
+        except NoScriptError:
+            answer = await client.execute_command(*self._whole)
+        return self.read(answer)
+
+    @property
+    def _whole(self) -> tuple[str | bytes | int | float, ...]:
+        assert self.script is not None
+        return ("EVAL", self.script.text, *self.command[2:])
+
+
+def _text(name: str) -> str:
+    return (FOLDER / f"{name}.lua").read_text()
