@@ -1,7 +1,9 @@
 """Phoenix Channels for Django: a real-time feature as plain as a view."""
 
+from . import topics
 from .exceptions import (
     BadReturn,
+    EngineFull,
     EngineUnavailable,
     InvalidEvent,
     InvalidTopic,
@@ -10,6 +12,7 @@ from .exceptions import (
     ProtocolError,
     RealtimeError,
     Refused,
+    TopicInUse,
     Unencodable,
 )
 from .handlers import Channel, handle_in
@@ -23,6 +26,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BadReturn",
     "Channel",
+    "EngineFull",
     "EngineUnavailable",
     "InvalidEvent",
     "InvalidTopic",
@@ -34,10 +38,12 @@ __all__ = [
     "Reply",
     "Router",
     "Socket",
+    "TopicInUse",
     "Unencodable",
     "abroadcast",
     "broadcast",
     "channel",
     "handle_in",
     "include",
+    "topics",
 ]

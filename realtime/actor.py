@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from .answers import event_reply, join_reply
-from .exceptions import EngineUnavailable, Refused, Unencodable
+from .exceptions import EngineFull, EngineUnavailable, Refused, Unencodable
 from .handlers import Channel, Handler, ReplyRef
 from .logs import readable
 from .node import Node
@@ -31,7 +31,6 @@ logger = logging.getLogger("realtime.channel")
 LEFT, CLOSED, DRAINING, DUPLICATE = "left", "closed", "draining", "duplicate join"
 CRASH, RESYNC, REFUSED = "crash", "resync", "refused"
 GONE = {CLOSED, DRAINING}
-UNAVAILABLE = {"reason": "unavailable"}
 
 
 class Client(Protocol):
@@ -210,8 +209,8 @@ class Actor:
             return reply
         except Refused as refusal:
             return self._refuse(REFUSED, self._encoded(refusal))
-        except EngineUnavailable:
-            return self._refuse(REFUSED, UNAVAILABLE)
+        except EngineUnavailable as error:
+            return self._refuse(REFUSED, _without_engine(error))
         except Exception as error:
             logger.exception("%s crashed in join of %r", self._name, self.topic)
             return self._refuse(CRASH, self._blame("join crashed", error))
@@ -244,8 +243,8 @@ class Actor:
             reply = event_reply(await self._call(handler, message.payload), handler.name)
         except Refused as refusal:
             reply = Reply("error", self._encoded(refusal))
-        except EngineUnavailable:
-            reply = Reply("error", UNAVAILABLE)
+        except EngineUnavailable as error:
+            reply = Reply("error", _without_engine(error))
         finally:
             self.ref = None
         if reply is not None:
@@ -328,3 +327,7 @@ class Actor:
     @property
     def _name(self) -> str:
         return self.instance.route.channel.__name__
+
+
+def _without_engine(error: EngineUnavailable) -> dict[str, Any]:
+    return {"reason": "overloaded" if isinstance(error, EngineFull) else "unavailable"}

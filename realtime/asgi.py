@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 
-from . import conf, importing
+from . import conf, importing, lifetime
 from .consumers.websocket import SocketConsumer
 from .exceptions import Misconfigured
 from .mount_page import mount_page
@@ -38,7 +38,11 @@ def with_realtime(application: Any) -> Application:
     sockets: Any = SocketConsumer.as_asgi() if isinstance(found, Router) else _refuse
     mounted = found.paths if isinstance(found, Router) else paths(USUAL_MOUNT)
 
+    lifetime.when_running(_stand)
+
     async def serve(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        if scope["type"] != "http":
+            _stand()
         if scope["type"] == "lifespan":
             await _live(application, scope, receive, send)
         elif scope["path"].removeprefix(scope.get("root_path", "")) in mounted:
@@ -52,6 +56,11 @@ def with_realtime(application: Any) -> Application:
 
 
 USUAL_MOUNT = "/ws"
+
+
+def _stand() -> None:
+    """Let this process stand for election as the topic server from its start on, before there is any socket."""
+    Node.current().stand()
 
 
 def _router() -> Router | Misconfigured:

@@ -18,6 +18,8 @@ from django.utils.module_loading import import_string
 from . import importing
 from .engine import embedded
 from .engine.client import Engine
+from .engine.keys import Keys
+from .engine.registry import Registry
 from .exceptions import Misconfigured
 from .routing import Router
 
@@ -30,6 +32,11 @@ class Settings:
     URL: str = ""  # of Redis or Valkey; $REDIS_URL where empty, then the embedded engine
     EMBEDDED: bool | None = None  # may the engine run inside the project; None: while DEBUG is on
     PREFIX: str = "rt"  # before every name in the engine; differs where projects share one
+    TOPIC_SERVER: bool = True  # every node stands for election; False leaves that to manage.py topicserver
+    COLLECT_AFTER: tuple[float, float] = (60.0, 300.0)  # a topic nobody listens to, at the earliest and the latest
+    COLLECT_BATCH: int = 300  # topics in one step
+    LEASE: float = 10.0  # of the topic server that leads; another takes over when it is not renewed
+    NODE_LEASE: float = 20.0  # a node that is silent for this long is declared dead; the same in every process
     ALLOWED_ORIGINS: tuple[str, ...] = ()  # of pages elsewhere that may connect; CSRF_TRUSTED_ORIGINS may too
     REQUIRE_ORIGIN: bool = False  # refuse clients that send none, as native ones do
     MAX_TOPICS: int = 100  # per socket, as in Phoenix
@@ -93,6 +100,16 @@ def engine() -> Engine:
             "or REALTIME['EMBEDDED'] = True to run one inside the project on this one machine"
         )
     return Engine(folder=embedded.folder(project_folder()))
+
+
+def keys() -> Keys:
+    """Return the project's names in the engine. Raises Misconfigured."""
+    return Keys(settings().PREFIX, engine().partitions)
+
+
+def registry() -> Registry:
+    """Return what there is to ask of the engine about topics and nodes. Raises Misconfigured."""
+    return Registry(keys(), settings().COLLECT_AFTER)
 
 
 def engine_url() -> str:

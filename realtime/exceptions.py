@@ -60,9 +60,17 @@ class InvalidTopic(RealtimeError):
     """A topic's name breaks the rules, or no route builds it from the values given."""
 
 
+class TopicInUse(RealtimeError):
+    """A topic that somebody listens to is not deleted."""
+
+
 class InvalidEvent(RealtimeError):
     """What was to be sent is no event that an author may send."""
 
 
 class EngineUnavailable(RealtimeError):
     """Redis or Valkey does not answer. Nothing was sent; try again, or go on without."""
+
+
+class EngineFull(EngineUnavailable):
+    """Redis or Valkey has no room (maxmemory) for what would be new; leaving and collecting go on."""

@@ -6,14 +6,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
-from weakref import WeakValueDictionary
 
 from .engine.subscriptions import Listener
-from .exceptions import ProtocolError
+from .exceptions import EngineUnavailable, ProtocolError
+from .lanes import Lanes
 from .protocol.messages import Broadcast, Frame
 from .protocol.serializers import Serializer, unpack
 
 logger = logging.getLogger("realtime.hub")
+
+# For a join to be confirmed by the engine. A client that waits longer gives up by itself (phoenix.js: 10 s).
+PATIENCE = 5.0
 
 
 class Bus(Protocol):
@@ -21,6 +24,14 @@ class Bus(Protocol):
 
     async def subscribe(self, channel: str, listener: Listener) -> None: ...
     async def unsubscribe(self, channel: str) -> None: ...
+
+
+class Members(Protocol):
+    """What the hub needs of the node's membership in topics."""
+
+    async def join(self, topic: str) -> None: ...
+    async def leave(self, topic: str) -> None: ...
+    def changed(self, topic: str, listeners: int) -> None: ...
 
 
 class Subscriber(Protocol):
@@ -39,35 +50,37 @@ class Subscriber(Protocol):
 class Hub:
     """A node enters a topic with its first listener and leaves it with its last.
 
+    members     who tells the registry of that
     channel_of  topic -> the engine's channel that carries it
     spawn       runs a coroutine in the background, and waits for it before the node ends
     """
 
     def __init__(
-        self, bus: Bus, channel_of: Callable[[str], str], spawn: Callable[[Coroutine[Any, Any, None]], Any]
+        self,
+        bus: Bus,
+        members: Members,
+        channel_of: Callable[[str], str],
+        spawn: Callable[[Coroutine[Any, Any, None]], Any],
     ) -> None:
         self._bus = bus
+        self._members = members
         self._channel_of = channel_of
         self._spawn = spawn
         self._topics: dict[str, _Topic] = {}
-        # Entering and leaving one topic happen one after the other, or a late leave would undo a join. A lane lives
-        # as long as somebody is in it.
-        self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._lanes = Lanes()  # or a late leave would undo a join
 
     async def subscribe(self, topic: str, subscriber: Subscriber) -> None:
         """Return when every broadcast from now on will reach `subscriber`. Raises EngineUnavailable."""
-        async with self._lane(topic):
-            if found := self._topics.get(topic):
-                found.subscribers.add(subscriber)
-                return
-            entered = self._topics[topic] = _Topic(topic, {subscriber})
-            try:
-                await self._bus.subscribe(self._channel_of(topic), entered)
-                entered.live = True
-            except BaseException:
-                del self._topics[topic]
-                self._spawn(self._leave(topic))
-                raise
+        try:
+            # All of it, for others may hold the lane with a join that goes the same way.
+            async with asyncio.timeout(PATIENCE), self._lanes.of(topic):
+                if found := self._topics.get(topic):
+                    found.subscribers.add(subscriber)
+                    self._members.changed(topic, len(found.subscribers))
+                else:
+                    await self._enter(topic, subscriber)
+        except TimeoutError:
+            raise EngineUnavailable("the engine does not answer") from None
 
     def unsubscribe(self, topic: str, subscriber: Subscriber) -> None:
         """Stop at once; the node leaves the topic in the background if this was its last listener."""
@@ -75,9 +88,16 @@ class Hub:
         if found is None or subscriber not in found.subscribers:
             return
         found.subscribers.discard(subscriber)
-        if not found.subscribers:
+        if found.subscribers:
+            self._members.changed(topic, len(found.subscribers))
+        else:
             found.give_up_echoes()
             self._spawn(self._leave(topic))
+
+    def resync(self) -> None:
+        """Tell every client to join again."""
+        for topic in list(self._topics.values()):
+            topic.gap()
 
     def topics(self) -> list[str]:
         """Return what this node listens to."""
@@ -97,18 +117,26 @@ class Hub:
 
     # private
 
+    async def _enter(self, topic: str, subscriber: Subscriber) -> None:
+        entered = self._topics[topic] = _Topic(topic, {subscriber})
+        subscribing = asyncio.ensure_future(self._bus.subscribe(self._channel_of(topic), entered))
+        try:
+            await self._members.join(topic)
+            await subscribing
+            entered.live = True
+        except BaseException:
+            subscribing.cancel()
+            del self._topics[topic]
+            self._spawn(self._leave(topic))
+            await asyncio.gather(subscribing, return_exceptions=True)
+            raise
+
     async def _leave(self, topic: str) -> None:
-        async with self._lane(topic):
+        async with self._lanes.of(topic):
             found = self._topics.get(topic)
             if found is None or not found.subscribers:  # else somebody came while we waited
                 self._topics.pop(topic, None)
-                await self._bus.unsubscribe(self._channel_of(topic))
-
-    def _lane(self, topic: str) -> asyncio.Lock:
-        lane = self._lanes.get(topic)
-        if lane is None:
-            lane = self._lanes[topic] = asyncio.Lock()
-        return lane
+                await asyncio.gather(self._bus.unsubscribe(self._channel_of(topic)), self._members.leave(topic))
 
 
 class _Topic:

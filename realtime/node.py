@@ -9,21 +9,25 @@ import logging
 import secrets
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from django.conf import settings as django_settings
 
 from . import conf
 from .engine.client import Engine
-from .engine.keys import Keys
 from .engine.layer import RedisChannelLayer
+from .engine.registry import Registry
+from .engine.scripts import Call
 from .hub import Hub
+from .membership import Membership
 from .protocol.messages import Broadcast
 from .protocol.serializers import pack
+from .topicserver import TopicServer, log_event
 from .wheel import Wheel
 from .workers import Workers
 
+T = TypeVar("T")
 logger = logging.getLogger("realtime.node")
 
 # How long a broadcast waits to be seen back on its own node. It takes longer only when the bus breaks in between.
@@ -33,15 +37,21 @@ ECHO = 1.0
 class Node:
     """What the sockets of one process share. Use it on one loop; nothing is opened before it is needed."""
 
-    def __init__(self, settings: conf.Settings, engine: Engine) -> None:
+    def __init__(self, settings: conf.Settings, engine: Engine, registry: Registry) -> None:
         self.id = secrets.token_hex(6)
         self.debug = bool(django_settings.DEBUG)  # clients are shown the text of exceptions
         self.settings = settings
-        self.keys = Keys(settings.PREFIX)
+        self.registry = registry
+        self.keys = registry.keys
         self.layer = RedisChannelLayer(engine=engine, prefix=self.keys.layer)
         self.workers = Workers(settings.THREADS)
-        self.hub = Hub(self.layer, self.keys.bus, self.spawn)
+        self.membership = Membership(
+            registry, self.call, bus=self.layer, lease=settings.NODE_LEASE, resync=self._resync
+        )
+        self.hub = Hub(self.layer, self.membership, self.keys.bus, self.spawn)
         self.wheel = Wheel()
+        self._topicserver: TopicServer | None = None
+        self._election: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -51,13 +61,34 @@ class Node:
         loop = asyncio.get_running_loop()
         node = _nodes.get(loop)
         if node is None:
-            node = _nodes[loop] = Node(conf.settings(), conf.engine())
+            node = _nodes[loop] = Node(conf.settings(), conf.engine(), conf.registry())
         return node
 
     @staticmethod
     def running() -> Node | None:
         """Return the node of the running loop if it has one."""
         return _nodes.get(asyncio.get_running_loop())
+
+    def stand(self) -> None:
+        """Stand for election as the topic server, or watch that somebody leads. Once is enough."""
+        if self._topicserver is not None:
+            return
+        settings = self.settings
+        self._topicserver = TopicServer(
+            self.registry,
+            self.call,
+            bus=self.layer,
+            lease=settings.LEASE,
+            node_lease=settings.NODE_LEASE,
+            batch=settings.COLLECT_BATCH,
+            tell=log_event,
+            competes=settings.TOPIC_SERVER,
+        )
+        self._election = asyncio.create_task(self._topicserver.run(), context=contextvars.Context())
+
+    async def call(self, call: Call[T]) -> T:
+        """Run a call on the engine. Raises EngineUnavailable."""
+        return await self.layer.call(call.arun)
 
     def new_id(self) -> str:
         """Return an id that no other channel of the cluster has."""
@@ -100,10 +131,17 @@ class Node:
         """Finish what runs in the background, then close what is open."""
         _nodes.pop(asyncio.get_running_loop(), None)
         await self.idle()
+        if self._topicserver is not None and self._election is not None:
+            self._topicserver.stop()
+            await asyncio.gather(self._election, return_exceptions=True)
+        await self.membership.stop()
         await self.layer.aclose()
         self.workers.close()
 
     # private
+
+    def _resync(self) -> None:
+        self.hub.resync()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

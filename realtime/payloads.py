@@ -10,10 +10,19 @@ from typing import Any
 import msgspec
 from django.utils.functional import Promise
 
-from .exceptions import InvalidEvent, Refused, Unencodable
-from .protocol.messages import RESERVED_PREFIX
+from .exceptions import InvalidEvent, InvalidTopic, Refused, Unencodable
+from .protocol.messages import RESERVED_PREFIX, TOPIC_BYTES, is_topic
 
 # Out
+
+
+def checked_topic(topic: str) -> str:
+    """Return `topic` if there may be one of that name. Raises InvalidTopic."""
+    if not is_topic(topic):
+        raise InvalidTopic(
+            f"a topic is 1 to {TOPIC_BYTES} bytes of text without white space or control characters, not {topic!r:.80}"
+        )
+    return topic
 
 
 def checked_event(event: str) -> str:

@@ -9,11 +9,9 @@ from django.db import connections
 
 from . import conf
 from .engine.client import sync_client, translated
-from .engine.keys import Keys
-from .exceptions import InvalidTopic
 from .node import Node
-from .payloads import checked_event, encode_object
-from .protocol.messages import TOPIC_BYTES, Broadcast, is_topic
+from .payloads import checked_event, checked_topic, encode_object
+from .protocol.messages import Broadcast
 from .protocol.serializers import pack
 
 
@@ -50,16 +48,12 @@ async def abroadcast(topic: str, event: str, payload: Any = None) -> None:
 
 
 def _checked(topic: str, event: str, payload: Any) -> Broadcast:
-    if not is_topic(topic):
-        raise InvalidTopic(
-            f"a topic is 1 to {TOPIC_BYTES} bytes of text without white space or control characters, not {topic!r:.80}"
-        )
-    return Broadcast(topic, checked_event(event), encode_object(payload))
+    return Broadcast(checked_topic(topic), checked_event(event), encode_object(payload))
 
 
 def _send(message: Broadcast) -> None:
     with translated():
-        sync_client(conf.engine()).publish(Keys(conf.settings().PREFIX).bus(message.topic), pack(message))
+        sync_client(conf.engine()).publish(conf.keys().bus(message.topic), pack(message))
 
 
 def _open_transaction() -> Any:

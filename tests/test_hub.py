@@ -58,11 +58,28 @@ class Subscriber:
         self.resyncs += 1
 
 
+class Members:
+    """Writes down what the hub tells of the node's topics."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    async def join(self, topic: str) -> None:
+        self.calls.append(f"+{topic}")
+
+    async def leave(self, topic: str) -> None:
+        self.calls.append(f"-{topic}")
+
+    def changed(self, topic: str, listeners: int) -> None:
+        self.calls.append(f"{topic}:{listeners}")
+
+
 class Scene:
     def __init__(self) -> None:
         self.bus = Bus()
         self.tasks: list[asyncio.Task[None]] = []
-        self.hub = Hub(self.bus, lambda topic: topic, self.spawn)
+        self.members = Members()
+        self.hub = Hub(self.bus, self.members, lambda topic: topic, self.spawn)
         self.serializer = Counting()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -154,7 +171,8 @@ async def test_an_engine_that_refuses_leaves_nothing_behind(scene: Scene) -> Non
 async def test_a_join_that_is_cancelled_leaves_nothing_behind(scene: Scene) -> None:
     scene.bus.gate.clear()
     joining = asyncio.create_task(scene.hub.subscribe("a", scene.subscriber("1")))
-    await asyncio.sleep(0)
+    while not scene.bus.calls:
+        await asyncio.sleep(0)
     joining.cancel()
     await asyncio.gather(joining, return_exceptions=True)
     scene.bus.gate.set()

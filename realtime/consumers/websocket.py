@@ -11,7 +11,7 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 
-from .. import conf, shutdown, wire
+from .. import conf, lifetime, wire
 from ..connection import Connection
 from ..exceptions import BadReturn, ProtocolError, Refused
 from ..logs import readable
@@ -46,7 +46,7 @@ class SocketConsumer(AsyncConsumer):
         self._send = send
         await receive()  # websocket.connect
         node = Node.current()
-        shutdown.watch(node)
+        lifetime.watch(node)
         try:
             serializer, socket = await self._admit(scope, node)
         except Refused as refusal:
@@ -62,7 +62,7 @@ class SocketConsumer(AsyncConsumer):
         except asyncio.CancelledError:
             # daphne ends: it cancels what serves its sockets before it lets anybody else know.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(connection.drain(), shutdown.PATIENCE)
+                await asyncio.wait_for(connection.drain(), lifetime.PATIENCE)
             raise
         finally:
             # In the background: a server kills an application that takes its time after the disconnect.

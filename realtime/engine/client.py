@@ -13,7 +13,7 @@ import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
 
-from ..exceptions import EngineUnavailable
+from ..exceptions import EngineFull, EngineUnavailable
 from . import embedded, supervisor
 
 CONNECT_TIMEOUT = 2.0
@@ -31,6 +31,10 @@ class Engine:
 
     url: str = ""
     folder: Path | None = None
+
+    @property
+    def partitions(self) -> int:
+        return 1
 
 
 @functools.cache
@@ -50,6 +54,8 @@ def translated() -> Iterator[None]:
     """Turn what redis-py raises when the engine is away into EngineUnavailable."""
     try:
         yield
+    except redis.OutOfMemoryError as error:
+        raise EngineFull(f"the engine is full: {error}") from error
     except (redis.RedisError, OSError) as error:
         raise EngineUnavailable(f"the engine does not answer: {error}") from error
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import redis.asyncio
 from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 from channels_redis.utils import _wrap_close
 
-from .client import Engine, async_pool, translated
+from ..exceptions import EngineUnavailable
+from .client import TIMEOUT, Engine, async_pool, translated
 from .keys import Keys
 from .subscriptions import Listener, Subscriptions
 
+T = TypeVar("T")
 logger = logging.getLogger("realtime.engine")
 
 
@@ -46,6 +49,15 @@ class RedisChannelLayer(RedisPubSubChannelLayer):
     async def publish(self, channel: str, data: bytes) -> None:
         """Publish, and return when the engine has taken it. Raises EngineUnavailable."""
         await self._get_layer().shard.publish(channel, data)
+
+    async def call(self, run: Callable[[Any], Awaitable[T]]) -> T:
+        """Run `run(client)`. Raises EngineUnavailable when the engine does not answer in time."""
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                with translated():
+                    return await run(self._get_layer().shard._redis)
+        except TimeoutError:
+            raise EngineUnavailable("the engine does not answer in time") from None
 
     async def aclose(self) -> None:
         """Close what the running loop has open."""

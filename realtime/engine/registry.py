@@ -130,10 +130,10 @@ class Registry:
         return self._call("join", keys, (node, topic, op, listeners), bool)
 
     def leave(self, topic: str, node: str, op: int) -> Call[bool]:
-        """Whether the node was in."""
+        """True, whether or not the node was in."""
         place = self.keys.of(topic)
         keys = (place.topics, place.due, place.members(topic), place.held(node), place.window)
-        return self._call("leave", keys, (node, topic, op, self.window, seed()), bool)
+        return self._call("leave", keys, (node, topic, op, self.window, seed()), lambda _: True)
 
     def report(self, node: str, op: int, listeners: dict[str, int]) -> list[Call[int]]:
         """How many of the topics the node is in, from each call."""
@@ -205,6 +205,16 @@ class Registry:
         for topic in dict.fromkeys(topics):
             found.setdefault(self.keys.number(topic), []).append(topic)
         return [(self.keys.partition(number), names) for number, names in found.items()]
+
+
+def eviction_policy() -> Call[str]:
+    """What the engine drops when it is full: "noeviction", or "allkeys-lru"…, which may be our keys."""
+
+    def read(answer: dict[str, Any]) -> str:
+        one = answer if "maxmemory_policy" in answer else next(iter(answer.values()))  # of a cluster's servers
+        return str(one["maxmemory_policy"])
+
+    return Call(("INFO", "memory"), read)
 
 
 def window_text(window: tuple[float, float]) -> str:

@@ -18,7 +18,7 @@ import msgspec
 import redis.asyncio
 from asgiref.sync import sync_to_async
 
-from .. import conf, shutdown
+from .. import conf, lifetime
 from ..consumers.handshake import TOKEN_PREFIX
 from ..consumers.websocket import SocketConsumer
 from ..engine.client import async_pool, translated
@@ -90,7 +90,7 @@ class AsyncRealtimeClient:
             self._is_isolated = True
             self._isolation.enter_context(_prefix())
             self._isolation.enter_context(commits())
-            self._isolation.enter_context(patch.object(shutdown, "watch", lambda node: None))  # no server ends here
+            self._isolation.enter_context(patch.object(lifetime, "watch", lambda node: None))  # no server ends here
 
     def release(self) -> None:
         self._is_isolated = False

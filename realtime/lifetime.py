@@ -1,8 +1,9 @@
-"""What happens to sockets when their server ends: they are closed with 4012, so that clients come back.
+"""The life of a server, as far as it concerns us: when it begins to run, and what happens to sockets when it ends.
 
-uvicorn closes them by itself (1012) and then tells us through the lifespan protocol; daphne does neither. It cancels
-its applications first (SocketConsumer drains then), but fails to where a socket was opened within the last second; and
-under runserver's reloader it is not asked at all. Those two are seen to here.
+At the end they are closed with 4012, so that clients come back. uvicorn closes them by itself (1012) and then tells us
+through the lifespan protocol; daphne does neither. It cancels its applications first (SocketConsumer drains then), but
+fails to where a socket was opened within the last second; and under runserver's reloader it is not asked at all. Those
+two are seen to here. Nor does daphne say when it begins.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import atexit
 import contextlib
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
@@ -20,6 +22,14 @@ from .node import Node
 PATIENCE = 3.0
 
 _watched: WeakSet[Node] = WeakSet()
+
+
+def when_running(begin: Callable[[], None]) -> None:
+    """Call `begin` on the loop once daphne runs, if this process is one; other servers speak the lifespan protocol."""
+    reactor = sys.modules.get("twisted.internet.reactor")
+    if reactor is not None:
+        # Twice: when the reactor says that it runs, its loop does not yet.
+        reactor.callWhenRunning(reactor.callLater, 0, begin)
 
 
 def watch(node: Node) -> None:

@@ -1,0 +1,421 @@
+"""TopicServer: competes for the lead of the cluster, and while it leads collects topics and ends ghosts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from .engine import election
+from .engine.election import Leader, identity, place
+from .engine.keys import Partition
+from .engine.registry import Batch, Registry, eviction_policy
+from .engine.scripts import Call
+from .exceptions import EngineUnavailable
+from .silence import Silence
+
+logger = logging.getLogger("realtime.topicserver")
+
+RENEWALS = 3  # in the time of a lease; a leader that could not renew does nothing
+RETRY = 0.2  # of a lease between two attempts of who stands by
+LOOK = 0.1  # of a node's lease between two looks at the nodes
+IDLE = 1.0  # seconds between two looks for topics whose time has come
+SHARE = 9  # seconds of rest for each second of work: a tenth of the engine's time at most
+LEAST_REST = 0.02
+TELL = 1.0  # seconds in which what was collected is told in one line
+
+
+# What there is to tell
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
+    """Something that happened to a topic server, in words and (msgspec.json.encode) as JSON."""
+
+    at: float = msgspec.field(default_factory=time.time)
+
+
+class Leading(Event, frozen=True):
+    term: int
+    holder: str
+
+    def __str__(self) -> str:
+        return f"leader, term {self.term}"
+
+
+class Standby(Event, frozen=True):
+    term: int
+    holder: str
+    since: float
+
+    def __str__(self) -> str:
+        return f"standby behind {place(self.holder)}, term {self.term} since {clock(self.since)}"
+
+
+class Demoted(Event, frozen=True):
+    """term  of the leader that has taken over"""
+
+    term: int
+
+    def __str__(self) -> str:
+        return f"demoted by term {self.term}"
+
+
+class Released(Event, frozen=True):
+    term: int
+
+    def __str__(self) -> str:
+        return f"handed over, term {self.term} is at its end"
+
+
+class Collected(Event, frozen=True):
+    topics: list[str]
+
+    def __str__(self) -> str:
+        return f"collected {amount(len(self.topics), 'topic')}"
+
+
+class Removed(Event, frozen=True):
+    """A dead node was taken out of topics. is_over  it holds nothing more"""
+
+    node: str
+    topics: list[str]
+    is_over: bool
+
+    def __str__(self) -> str:
+        rest = "" if self.is_over else ", more to come"
+        return f"removed dead node {place(self.node)} from {amount(len(self.topics), 'topic')}{rest}"
+
+
+class Leaderless(Event, frozen=True):
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"no topic server for {self.seconds:.0f} s: empty topics and dead nodes stay "
+            "until one leads (manage.py topicserver)"
+        )
+
+
+class Waiting(Event, frozen=True):
+    reason: str
+
+    def __str__(self) -> str:
+        return f"waiting for the engine: {self.reason}"
+
+
+class Evicts(Event, frozen=True):
+    policy: str
+
+    def __str__(self) -> str:
+        return (
+            f"the engine's maxmemory-policy is {self.policy}: once it is full it drops topics and members of topics. "
+            "Set it to noeviction"
+        )
+
+
+def log_event(event: Event) -> None:
+    """Write an event to the log: what somebody should see to as a warning."""
+    urgent = isinstance(event, Demoted | Leaderless | Evicts | Waiting)
+    logger.log(logging.WARNING if urgent else logging.INFO, "%s", event)
+
+
+def amount(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
+class Bus(Protocol):
+    async def subscribe(self, channel: str, listener: Any) -> None: ...
+
+
+class _Overruled(Exception):
+    """Another leads, or a newer leader has acted."""
+
+    def __init__(self, term: int) -> None:
+        super().__init__(term)
+        self.term = term
+
+
+class TopicServer:
+    """Use it on one loop. `run` until `stop`.
+
+    call        runs a Call on the engine; raises EngineUnavailable
+    bus         tells when the leader has stepped down, and by a gap that the engine was away
+    lease       seconds of the leader's lease
+    node_lease  seconds that a node may be silent
+    batch       topics, or members of dead nodes, in one script
+    tell        is told every Event
+    competes    False: only watch whether there is a leader
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        call: Callable[[Call[Any]], Awaitable[Any]],
+        *,
+        bus: Bus,
+        lease: float = 10.0,
+        node_lease: float = 20.0,
+        batch: int = 300,
+        tell: Callable[[Event], None],
+        competes: bool = True,
+    ) -> None:
+        self.holder = identity()
+        self._registry = registry
+        self._partitions = registry.keys.partitions()
+        self._call = call
+        self._bus = bus
+        self._lease = lease
+        self._node_lease = node_lease
+        self._batch = batch
+        self._tell = tell
+        self._competes = competes
+        self._silence: Silence[tuple[Partition, str]] = Silence(node_lease, 2 * LOOK * node_lease)
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._hears = False  # the bus
+        self._leading: Leader | None = None
+        self._renew_at = 0.0
+        self._last_leader = time.monotonic()  # when somebody led, as far as is known here
+        self._said: tuple[object, ...] = ()
+        self._collected: list[str] = []  # and not yet told
+        self._tell_at = 0.0
+
+    # Listening to the bus
+
+    def message(self, data: bytes) -> None:
+        """The leader has stepped down."""
+        self._wake.set()
+
+    def gap(self) -> None:
+        """The engine was away: nobody could give a sign of life."""
+        self._silence.forget()
+        self._wake.set()
+
+    # Life
+
+    async def run(self) -> None:
+        """Compete, and lead when elected, until `stop`; then hand over. What cannot be reached is waited for."""
+        try:
+            while not self._stopping:
+                try:
+                    await self._attend()
+                except EngineUnavailable as error:
+                    self._silence.forget()
+                    self._say(Waiting(reason=str(error)), type(error))
+                    await self._rest(self._lease * RETRY)
+                except Exception:  # whatever it is, topics must not pile up for it
+                    logger.exception("the topic server broke")
+                    await self._rest(self._lease * RETRY)
+                self._miss_leader()
+        finally:
+            await self._hand_over()
+
+    def stop(self) -> None:
+        """Let `run` return soon."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run_once(self) -> Leader:
+        """Collect what is due now, and go on with nodes that are known to be dead, if the lead is free.
+
+        Return who leads: the caller, or another, and then nothing was done. Raises EngineUnavailable.
+        """
+        leader = await self._campaign()
+        if self._leading is not None:
+            try:
+                await self._govern()
+                while await self._sweep() or await self._bury(await self._dead()):
+                    pass
+            except _Overruled as newer:
+                self._demote(newer)
+            finally:
+                await self._hand_over()
+        return leader
+
+    async def _attend(self) -> None:
+        """Take one turn at competing; return when it was lost or the lead is over."""
+        if not self._hears:
+            await self._bus.subscribe(self._registry.keys.released, self)
+            self._hears = True
+            await self._look_at_policy()
+        if not self._competes:
+            await self._watch()
+            return
+        try:
+            leader = await self._campaign()
+            if self._leading is not None:
+                await self._lead()
+                return
+        except _Overruled as newer:
+            self._demote(newer)
+            return
+        self._say(Standby(term=leader.term, holder=leader.holder, since=leader.since), leader.term, leader.holder)
+        await self._rest(self._lease * RETRY)
+
+    async def _watch(self) -> None:
+        if await self._call(election.leader(self._registry.keys)):
+            self._last_leader = time.monotonic()
+        await self._rest(self._lease / 2)
+
+    async def _campaign(self) -> Leader:
+        """Take or renew the lease, and return who leads. Raises _Overruled when it was ours and is another's now."""
+        asked = time.monotonic()  # before the question: the lease begins no earlier
+        leader: Leader = await self._call(election.acquire(self._registry.keys, self.holder, self._lease))
+        self._last_leader = time.monotonic()
+        if leader.holder == self.holder:
+            self._leading = leader
+            self._renew_at = asked + self._lease / RENEWALS * random.uniform(0.8, 1.0)
+        elif self._leading is not None:
+            raise _Overruled(leader.term)
+        return leader
+
+    def _demote(self, newer: _Overruled) -> None:
+        self._leading = None
+        self._say(Demoted(term=newer.term), newer.term)
+
+    async def _hand_over(self) -> None:
+        self._tell_collected()
+        leading, self._leading = self._leading, None
+        if leading is not None:
+            with contextlib.suppress(EngineUnavailable):  # then the lease ends by itself
+                await self._call(election.release(self._registry.keys, self.holder))
+                self._tell(Released(term=leading.term))
+
+    # Leading
+
+    async def _lead(self) -> None:
+        """Collect topics and end ghosts, as long as the lease is ours. Raises _Overruled."""
+        assert self._leading is not None
+        term = self._leading.term
+        self._say(Leading(term=term, holder=self.holder), term)
+        self._silence.forget()
+        await self._govern()
+        look_at = 0.0
+        dead: list[_Grave] = []
+        try:
+            while not self._stopping and self._leading.term == term:  # else the lease was lost, and granted anew
+                if time.monotonic() >= look_at:
+                    dead = await self._dead()
+                    look_at = time.monotonic() + self._node_lease * LOOK
+                more = await self._sweep()
+                more = await self._bury(dead) or more
+                if not more:
+                    await self._rest(min(IDLE, self._lease / RENEWALS / 2))
+        finally:
+            self._tell_collected()
+
+    async def _govern(self) -> None:
+        """Let every partition know who leads, and for how long a topic stays empty."""
+        for partition in self._partitions:
+            newer = await self._call(self._registry.govern(partition, *self._credentials))
+            if newer:
+                raise _Overruled(_term(newer))
+
+    async def _sweep(self) -> bool:
+        """Collect a batch in each partition; return whether there may be more."""
+        more = False
+        for partition in self._partitions:
+            batch = await self._act(
+                lambda place: self._registry.collect(place, *self._credentials, self._batch), partition
+            )
+            if batch.topics and not self._collected:
+                self._tell_at = time.monotonic() + TELL
+            self._collected += batch.topics
+            more = more or len(batch.topics) >= self._batch
+        if not more or time.monotonic() >= self._tell_at:
+            self._tell_collected()
+        return more
+
+    async def _dead(self) -> list[_Grave]:
+        """Look at the nodes, and return the dead with their last sign of life."""
+        seen: dict[tuple[Partition, str], int] = {}
+        for partition in self._partitions:
+            for node in await self._call(self._registry.nodes(partition)):
+                seen[partition, node.name] = node.seen
+        dead = self._silence.look(seen.items(), time.monotonic())
+        return [_Grave(partition, node, seen[partition, node]) for partition, node in dead]
+
+    async def _bury(self, dead: list[_Grave]) -> bool:
+        """Take a batch of its topics from each of the dead, and drop from the list who holds no more. More to do?"""
+        for grave in list(dead):
+            batch = await self._act(
+                lambda place, node, seen: self._registry.reap(place, *self._credentials, node, seen, self._batch),
+                *grave,
+            )
+            if batch.topics or batch.is_over:
+                self._tell(Removed(node=grave.node, topics=list(batch.topics), is_over=batch.is_over))
+            if batch.is_over or batch.is_alive:
+                dead.remove(grave)
+        return bool(dead)
+
+    async def _act(self, make: Callable[..., Call[Batch]], *about: Any) -> Batch:
+        """Run a script as the leader, and rest for nine times as long. Raises _Overruled."""
+        if time.monotonic() >= self._renew_at:
+            await self._campaign()
+        began = time.monotonic()
+        batch: Batch = await self._call(make(*about))
+        if batch.newer:
+            raise _Overruled(_term(batch.newer))
+        if batch.topics:
+            await self._rest(max(LEAST_REST, SHARE * (time.monotonic() - began)))
+        return batch
+
+    # private
+
+    @property
+    def _credentials(self) -> tuple[int, str]:
+        assert self._leading is not None
+        return self._leading.term, self.holder
+
+    async def _look_at_policy(self) -> None:
+        with contextlib.suppress(EngineUnavailable):  # an ACL may forbid to ask
+            policy = await self._call(eviction_policy())
+            if policy.startswith("allkeys"):
+                self._tell(Evicts(policy=policy))
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep; a stop, a leader that steps down and a gap on the bus end it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds * random.uniform(1.0, 1.1)):
+                await self._wake.wait()
+        if not self._stopping:
+            self._wake.clear()
+
+    def _tell_collected(self) -> None:
+        topics, self._collected = self._collected, []
+        if topics:
+            self._tell(Collected(topics=topics))
+
+    def _say(self, event: Event, *facts: object) -> None:
+        """Tell an event unless it says what was said last."""
+        if self._said != (type(event), *facts):
+            self._said = (type(event), *facts)
+            self._tell(event)
+
+    def _miss_leader(self) -> None:
+        alone = time.monotonic() - self._last_leader
+        if alone > 2 * self._lease:
+            self._last_leader = time.monotonic()
+            self._tell(Leaderless(seconds=alone))
+
+
+class _Grave(NamedTuple):
+    """A node that is dead in one partition. seen  its last sign of life"""
+
+    partition: Partition
+    node: str
+    seen: int
+
+
+def _term(newer: str) -> int:
+    return int(newer.partition("|")[0])
