@@ -1,6 +1,8 @@
 # make serve    the chat at http://127.0.0.1:8000/ (HOST=, PORT=; HOST=0.0.0.0 opens it to the network, PUBLIC= to those
 #               who come through a tunnel that makes it known at that address, PUBLIC=https://x.example)
 # make test     every test: JavaScript, Python, browser
+# make test-redis    the tests that need an engine, on the redis-server that is installed
+# make test-cluster  the same on a cluster of three
 # make check    format, lint, types; `make format` mends what it can
 # make browser  install the browser that the browser tests drive (Debian, Ubuntu)
 
@@ -17,7 +19,7 @@ PYTEST =
 RUN = $(VENV)/bin/python
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: serve test check format browser clean venv
+.PHONY: serve test test-redis test-cluster check format browser clean venv
 
 serve: venv
 	@$(RUN) manage.py migrate --verbosity 0
@@ -26,6 +28,13 @@ serve: venv
 test: venv node_modules/.package-lock.json
 	npm test --silent
 	$(RUN) -m pytest $(PYTEST)
+
+# Where the engine's kind may make a difference.
+ENGINE_TESTS = tests/engine tests/testing tests/test_hub.py tests/test_channels.py tests/test_publish.py \
+	tests/test_hostile.py tests/test_threats.py tests/e2e/test_cluster.py
+
+test-redis test-cluster: test-%: venv
+	REALTIME_TEST_ENGINE=$* $(RUN) -m pytest $(ENGINE_TESTS) $(PYTEST)
 
 check: venv
 	$(RUN) -m ruff format --check .

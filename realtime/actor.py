@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import logging
 import sys
@@ -24,6 +23,7 @@ from .protocol.serializers import Serializer
 from .protocol.session import Join
 from .routing import Match
 from .socket import Socket
+from .tasks import spawn
 
 logger = logging.getLogger("realtime.channel")
 
@@ -137,7 +137,7 @@ class Actor:
 
     def _wake(self) -> None:
         if self._task is None and not self.over.done():
-            self._task = asyncio.create_task(self._run(), context=contextvars.Context())
+            self._task = spawn(self._run())
 
     async def _run(self) -> None:
         try:

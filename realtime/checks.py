@@ -15,6 +15,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
 from . import conf
+from .engine.addresses import ADVICE, address
 from .exceptions import Misconfigured
 from .handlers import Channel
 from .import_name import complaint, other_owners, remedy
@@ -23,7 +24,6 @@ from .shadows import hidden
 from .signatures import faults, join_faults
 
 TAG = "realtime"
-URLS = ("redis://", "rediss://", "unix://")
 
 
 def register() -> None:
@@ -40,9 +40,18 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         hint = 'Write REALTIME = {"ROUTER": "yourproject.routing.router"}.'
         return [Error(f"REALTIME must be a dict, not {type(given).__name__}.", hint=hint, id="realtime.E001")]
     unknown = conf.unknown(given)
+    mistyped = [_mistyped(key, value) for key, value in given.items() if key not in unknown and not _fits(key, value)]
     return [
         *(_no_key(key, hint) for key, hint in unknown.items()),
-        *(_mistyped(key, value) for key, value in given.items() if key not in unknown and not _fits(key, value)),
+        *mistyped,
+        *([] if unknown or mistyped else _unfit(conf.Settings(**given))),
+    ]
+
+
+def _unfit(found: conf.Settings) -> list[CheckMessage]:
+    return [
+        Error(f"REALTIME[{key!r}] {fault}.", hint=_default(key), id="realtime.E001")
+        for key, fault in conf.unfit(found).items()
     ]
 
 
@@ -61,10 +70,15 @@ def _fits(key: str, value: object) -> bool:
 def _mistyped(key: str, value: object) -> CheckMessage:
     """Tell the type alone: the value may be a URL that has a password in it."""
     wanted = conf.Settings.__annotations__[key]
-    hint = f"The default is {getattr(conf.Settings, key)!r}."
     return Error(
-        f"REALTIME[{key!r}] must be of type {wanted}, not {type(value).__name__}.", hint=hint, id="realtime.E001"
+        f"REALTIME[{key!r}] must be of type {wanted}, not {type(value).__name__}.",
+        hint=_default(key),
+        id="realtime.E001",
     )
+
+
+def _default(key: str) -> str:
+    return f"The default is {getattr(conf.Settings, key)!r}."
 
 
 # The router, its routes and its channels
@@ -146,9 +160,8 @@ def check_engine(**kwargs: Any) -> list[CheckMessage]:
     if check_settings():
         return []
     url = conf.engine_url()
-    if url and not url.startswith(URLS):
-        hint = "Write it as in redis://127.0.0.1:6379/0."  # never the URL itself, for its password
-        return [Error(f"REDIS_URL, or REALTIME['URL'], must begin with {_or(URLS)}.", hint=hint, id="realtime.E006")]
+    if url and (fault := _fault_of(url)):
+        return [Error(fault, hint=ADVICE, id="realtime.E006")]
     if not url and not conf.may_embed():
         return [
             Error(
@@ -170,8 +183,13 @@ def check_engine(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-def _or(words: tuple[str, ...]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}"
+def _fault_of(url: str) -> str:
+    """Return what is wrong with the URL, without any part of it, for its password."""
+    try:
+        address(url)
+    except Misconfigured as error:
+        return str(error).removesuffix(ADVICE).strip()
+    return ""
 
 
 # How the project is served

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -22,6 +23,8 @@ from .engine.keys import Keys
 from .engine.registry import Registry
 from .exceptions import Misconfigured
 from .routing import Router
+
+YEAR = 366 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,23 @@ def settings() -> Settings:
         raise Misconfigured(f"REALTIME must be a dict, not {type(given).__name__}")
     for key, hint in unknown(given).items():
         raise Misconfigured(f"REALTIME has no key {key!r}: {hint}")
-    return Settings(**given)
+    found = Settings(**given)
+    for key, fault in unfit(found).items():
+        raise Misconfigured(f"REALTIME[{key!r}] {fault}")
+    return found
+
+
+def unfit(found: Settings) -> dict[str, str]:
+    """Return which values, though of the right type, cannot be, each with why."""
+    faults = {}
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", found.PREFIX):
+        faults["PREFIX"] = "must be 1 to 64 letters, digits, '_', '.' or '-'"
+    if len(found.COLLECT_AFTER) != 2 or not 0 <= found.COLLECT_AFTER[0] <= found.COLLECT_AFTER[1] <= YEAR:
+        faults["COLLECT_AFTER"] = "must be two numbers of seconds, the smaller first: (60, 300)"
+    if not 1 <= found.COLLECT_BATCH <= 1000:
+        faults["COLLECT_BATCH"] = "must be 1 to 1000, for the engine does nothing else meanwhile"
+    faults |= {key: "must be at least 1 second" for key in ("LEASE", "NODE_LEASE") if getattr(found, key) < 1}
+    return faults
 
 
 def unknown(given: Iterable[object]) -> dict[object, str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import itertools
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from .engine.election import identity
@@ -16,6 +15,7 @@ from .engine.registry import Registry
 from .engine.scripts import Call
 from .exceptions import EngineUnavailable
 from .lanes import Lanes
+from .tasks import end, spawn
 
 logger = logging.getLogger("realtime.node")
 
@@ -66,7 +66,6 @@ class Membership:
         self._lanes = Lanes()
         self._ops = itertools.count(1)
         self._is_known = False  # to the engine, by this name
-        self._is_over = False
         self._introducing = asyncio.Lock()
         self._beating: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
@@ -96,7 +95,7 @@ class Membership:
             wanted[topic] = listeners
             self._changed.add(topic)
             if self._reporting is None and self._is_known:
-                self._reporting = self._spawn(self._report())
+                self._reporting = spawn(self._report())
 
     # For the node
 
@@ -110,12 +109,7 @@ class Membership:
 
     async def stop(self) -> None:
         """Leave the registry. Raises nothing: a node that cannot say goodbye is declared dead in time."""
-        self._is_over = True  # a cancellation alone may be swallowed by the client's library
-        self._wake.set()
-        tasks = [task for task in (self._beating, self._reporting) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(self._beating, self._reporting)
         if self._is_known:
             self._is_known = False
             try:
@@ -156,7 +150,7 @@ class Membership:
 
     async def _report(self) -> None:
         try:
-            while self._changed and not self._is_over:
+            while self._changed:
                 await asyncio.sleep(GATHER)
                 topics, self._changed = self._changed, set()
                 numbers = {topic: n for topic in topics if (n := self._wanted_of(topic).get(topic)) is not None}
@@ -181,7 +175,7 @@ class Membership:
             await self._everywhere(self._registry.beat(place, self.name, is_new=True) for place in self._partitions)
             self._is_known = True
             if self._beating is None:
-                self._beating = self._spawn(self._beat())
+                self._beating = spawn(self._beat())
 
     async def _rename(self, dead: str) -> None:
         """Take a new name after `dead` was declared dead, enter the topics anew, and let the clients join again."""
@@ -195,7 +189,7 @@ class Membership:
 
     async def _beat(self) -> None:
         failing = False
-        while not self._is_over:
+        while True:
             self._wake.clear()
             try:
                 await self._beat_once()
@@ -225,7 +219,7 @@ class Membership:
                 await self._reconcile(number)
         self._compare = max(0, self._compare - 1)
         if self._changed and self._reporting is None:
-            self._reporting = self._spawn(self._report())
+            self._reporting = spawn(self._report())
 
     async def _reconcile(self, number: int) -> None:
         """Compare by name what the engine believes that this node holds, and put it right."""
@@ -249,7 +243,3 @@ class Membership:
     async def _everywhere(self, calls: Iterable[Call[T]]) -> list[T]:
         """Run one call in each partition."""
         return list(await asyncio.gather(*map(self._call, calls)))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        # A context of its own: it must not keep the worker of the handler that happened to start it.
-        return asyncio.create_task(work, context=contextvars.Context())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import itertools
 import logging
 import secrets
@@ -23,6 +22,7 @@ from .hub import Hub
 from .membership import Membership
 from .protocol.messages import Broadcast
 from .protocol.serializers import pack
+from .tasks import spawn
 from .topicserver import TopicServer, log_event
 from .wheel import Wheel
 from .workers import Workers
@@ -84,7 +84,7 @@ class Node:
             tell=log_event,
             competes=settings.TOPIC_SERVER,
         )
-        self._election = asyncio.create_task(self._topicserver.run(), context=contextvars.Context())
+        self._election = spawn(self._topicserver.run())
 
     async def call(self, call: Call[T]) -> T:
         """Run a call on the engine. Raises EngineUnavailable."""
@@ -111,8 +111,7 @@ class Node:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` in the background; `stop` waits for it."""
-        # A context of its own: it must not keep the worker of the handler that happened to start it.
-        task = asyncio.create_task(work, context=contextvars.Context())
+        task = spawn(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 from .protocol.messages import Frame, size_of
+from .tasks import spawn
 from .wire import Wire
 
 # With this much in the transport the writer waits, on servers whose `send` does not (daphne).
@@ -57,7 +57,7 @@ class Outbox:
             self._on_full()
         elif self._writer is None:
             self._progress = asyncio.get_running_loop().time()
-            self._writer = asyncio.create_task(self._write(), context=contextvars.Context())
+            self._writer = spawn(self._write())
 
     def stuck_for(self, now: float) -> float:
         """Return for how many seconds the frame under way has waited for the peer to read."""

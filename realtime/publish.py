@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connections
 
 from . import conf
-from .engine.client import sync_client, translated
+from .engine.client import publish, sync_client, translated
 from .node import Node
 from .payloads import checked_event, checked_topic, encode_object
 from .protocol.messages import Broadcast
@@ -53,7 +53,7 @@ def _checked(topic: str, event: str, payload: Any) -> Broadcast:
 
 def _send(message: Broadcast) -> None:
     with translated():
-        sync_client(conf.engine()).publish(conf.keys().bus(message.topic), pack(message))
+        publish(sync_client(conf.engine()), conf.keys().bus(message.topic), pack(message))
 
 
 def _open_transaction() -> Any:

@@ -185,6 +185,7 @@ class TopicServer:
         self._hears = False  # the bus
         self._leading: Leader | None = None
         self._renew_at = 0.0
+        self._heard = 0  # the highest term that has overruled us
         self._last_leader = time.monotonic()  # when somebody led, as far as is known here
         self._said: tuple[object, ...] = ()
         self._collected: list[str] = []  # and not yet told
@@ -225,22 +226,26 @@ class TopicServer:
         self._stopping = True
         self._wake.set()
 
-    async def run_once(self) -> Leader:
-        """Collect what is due now, and go on with nodes that are known to be dead, if the lead is free.
+    async def run_once(self) -> bool:
+        """Collect what is due now, and go on with nodes that are known to be dead; return whether the lead was free.
 
-        Return who leads: the caller, or another, and then nothing was done. Raises EngineUnavailable.
+        Raises EngineUnavailable.
         """
-        leader = await self._campaign()
-        if self._leading is not None:
-            try:
-                await self._govern()
-                while await self._sweep() or await self._bury(await self._dead()):
-                    pass
-            except _Overruled as newer:
-                self._demote(newer)
-            finally:
-                await self._hand_over()
-        return leader
+        try:
+            leader = await self._campaign()
+            if self._leading is None:
+                self._say_standby(leader)
+                return False
+            self._say(Leading(term=leader.term, holder=self.holder), leader.term)
+            await self._govern()
+            while not self._stopping and (await self._sweep() or await self._bury(await self._dead())):
+                pass
+            return True
+        except _Overruled as newer:
+            await self._demote(newer)
+            return False
+        finally:
+            await self._hand_over()
 
     async def _attend(self) -> None:
         """Take one turn at competing; return when it was lost or the lead is over."""
@@ -257,9 +262,9 @@ class TopicServer:
                 await self._lead()
                 return
         except _Overruled as newer:
-            self._demote(newer)
+            await self._demote(newer)
             return
-        self._say(Standby(term=leader.term, holder=leader.holder, since=leader.since), leader.term, leader.holder)
+        self._say_standby(leader)
         await self._rest(self._lease * RETRY)
 
     async def _watch(self) -> None:
@@ -270,7 +275,7 @@ class TopicServer:
     async def _campaign(self) -> Leader:
         """Take or renew the lease, and return who leads. Raises _Overruled when it was ours and is another's now."""
         asked = time.monotonic()  # before the question: the lease begins no earlier
-        leader: Leader = await self._call(election.acquire(self._registry.keys, self.holder, self._lease))
+        leader: Leader = await self._call(election.acquire(self._registry.keys, self.holder, self._lease, self._heard))
         self._last_leader = time.monotonic()
         if leader.holder == self.holder:
             self._leading = leader
@@ -279,9 +284,12 @@ class TopicServer:
             raise _Overruled(leader.term)
         return leader
 
-    def _demote(self, newer: _Overruled) -> None:
+    async def _demote(self, newer: _Overruled) -> None:
         self._leading = None
+        self._heard = max(self._heard, newer.term)
         self._say(Demoted(term=newer.term), newer.term)
+        # If the lease is still ours (only lost data can make that so), its term is worth nothing: we need a new one.
+        await self._call(election.release(self._registry.keys, self.holder))
 
     async def _hand_over(self) -> None:
         self._tell_collected()
@@ -390,6 +398,9 @@ class TopicServer:
                 await self._wake.wait()
         if not self._stopping:
             self._wake.clear()
+
+    def _say_standby(self, leader: Leader) -> None:
+        self._say(Standby(term=leader.term, holder=leader.holder, since=leader.since), leader.term, leader.holder)
 
     def _tell_collected(self) -> None:
         topics, self._collected = self._collected, []

@@ -6,32 +6,23 @@ With REALTIME_NO_SKIP set, as .ci/run does, what is skipped has failed.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 from realtime import conf
-from realtime.engine import embedded
 from realtime.node import Node
 from realtime.routing import Router
+from tests import engines
 from tests.wire import Wire
 
 
 @pytest.fixture(scope="session")
 def engine_url() -> Iterator[str]:
-    """A Valkey that only these tests use; it ends when its last client, the one held here, is gone."""
-    folder = Path(tempfile.mkdtemp(prefix="rt-"))
-    url = embedded.ensure(folder, idle=1.0)
-    held = redis.Redis.from_url(url)
-    held.ping()
-    yield url
-    held.close()
-    shutil.rmtree(folder, ignore_errors=True)
+    """An engine that only these tests use: the embedded one, or what REALTIME_TEST_ENGINE names."""
+    with engines.of_the_tests() as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

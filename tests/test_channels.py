@@ -14,6 +14,7 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from realtime import Channel, NotJoined, Refused, Reply, Router, Socket, abroadcast, broadcast, channel, handle_in
+from tests import engines
 from tests.wire import Wire
 
 Connect = Callable[..., Awaitable[Wire]]
@@ -641,11 +642,9 @@ async def test_a_sync_broadcast_from_a_thread_or_inside_the_loop_is_heard(connec
 async def test_garbage_on_the_bus_is_dropped_and_the_topic_lives_on(
     connect: Connect, engine: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import redis
-
     wire = await connect(routed(Open))
     await wire.join("t:a")
-    with redis.Redis.from_url(engine) as client:
+    with engines.raw(engine) as client:
         for data in (b"", b"\xff\xfe", b"[1]", b'["e",null,null,]'):
             client.publish("{rt:0}:bus:t:a", data)
     broadcast("t:a", "heard")

@@ -418,10 +418,20 @@ def test_with_debug_off_an_engine_must_be_named(production: Any) -> None:
     assert "Set REDIS_URL" in one("realtime.E006")
 
 
-@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "//:hunter2@db"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:6379",
+        "http://localhost",
+        "//:hunter2@db",
+        "redis+sentinel://:hunter2@db",
+        "redis+cluster://u:hunter2/@",
+    ],
+)
 def test_the_url_of_an_engine_must_be_one(production: Any, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("REDIS_URL", url)
     assert "redis://127.0.0.1:6379/0" in (said := one("realtime.E006"))
+    assert said.count("redis+cluster://host1:6379") == 1
     assert "hunter2" not in said
 
 

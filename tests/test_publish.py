@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from django.core.management import CommandError, call_command
 from django.db import transaction
 
@@ -29,6 +28,7 @@ from realtime import (
     broadcast,
     conf,
 )
+from tests import engines
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,7 +37,7 @@ class Listener:
     """Hears every topic, without any server."""
 
     def __init__(self, url: str) -> None:
-        self.client = redis.Redis.from_url(url)
+        self.client = engines.raw(url)
         self.pubsub = self.client.pubsub(ignore_subscribe_messages=True)
         self.pubsub.psubscribe("{rt:0}:bus:*")
         self.pubsub.get_message(timeout=5)

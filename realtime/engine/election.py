@@ -48,14 +48,17 @@ def place(name: str) -> str:
     return name.rpartition(":")[0]
 
 
-def acquire(keys: Keys, holder: str, ttl: float) -> Call[Leader]:
-    """Take the lease if it is free, or renew it for `ttl` seconds. Whoever leads now, the caller or another."""
+def acquire(keys: Keys, holder: str, ttl: float, heard: int = 0) -> Call[Leader]:
+    """Take the lease if it is free, or renew it for `ttl` seconds. Whoever leads now, the caller or another.
+
+    heard  the highest term that has overruled the caller; a new one is higher, whatever became of the engine's clock
+    """
 
     def read(answer: list[Any]) -> Leader:
         leads, term, since, *other = answer
         return Leader(holder if leads else other[0].decode(), int(term), int(since) / 1000)
 
-    return Call.of(script("acquire"), (keys.lease, keys.term), (holder, round(ttl * 1000)), read)
+    return Call.of(script("acquire"), (keys.lease, keys.term), (holder, round(ttl * 1000), heard), read)
 
 
 def release(keys: Keys, holder: str) -> Call[bool]:

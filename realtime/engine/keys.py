@@ -106,6 +106,16 @@ class Keys:
         return f"{self.of(topic).root}:bus:{topic}"
 
     @property
+    def every_bus(self) -> str:
+        """The pattern of all of those channels, for PSUBSCRIBE."""
+        return f"{{{self.prefix}:*}}:bus:*"
+
+    @staticmethod
+    def topic_of(bus: str) -> str:
+        """Return the topic that a channel carries."""
+        return bus.partition(":bus:")[2]
+
+    @property
     def layer(self) -> str:
         """The prefix of the channels and groups of ordinary consumers."""
         return f"{self.prefix}:asgi:"

@@ -7,17 +7,16 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import redis.asyncio
 from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 from channels_redis.utils import _wrap_close
 
-from ..exceptions import EngineUnavailable
-from .client import TIMEOUT, Engine, async_pool, translated
+from .client import TIMEOUT, Engine, apublish, async_client, connector, translated
 from .keys import Keys
 from .subscriptions import Listener, Subscriptions
 
-T = TypeVar("T")
 logger = logging.getLogger("realtime.engine")
+
+T = TypeVar("T")
 
 
 class RedisChannelLayer(RedisPubSubChannelLayer):
@@ -51,13 +50,11 @@ class RedisChannelLayer(RedisPubSubChannelLayer):
         await self._get_layer().shard.publish(channel, data)
 
     async def call(self, run: Callable[[Any], Awaitable[T]]) -> T:
-        """Run `run(client)`. Raises EngineUnavailable when the engine does not answer in time."""
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                with translated():
-                    return await run(self._get_layer().shard._redis)
-        except TimeoutError:
-            raise EngineUnavailable("the engine does not answer in time") from None
+        """Run `run(client)` with the client that publishes.
+
+        Raises EngineUnavailable when it takes longer than TIMEOUT or the engine does not answer.
+        """
+        return await self._get_layer().shard.call(run)
 
     async def aclose(self) -> None:
         """Close what the running loop has open."""
@@ -99,9 +96,8 @@ class _Shard:
 
     def __init__(self, engine: Engine, layer: _LoopLayer) -> None:
         self._layer = layer
-        self._pool = async_pool(engine)
-        self._redis = redis.asyncio.Redis(connection_pool=self._pool)
-        self._subscriptions = Subscriptions(self._pool.make_connection)
+        self._client = async_client(engine)
+        self._subscriptions = Subscriptions(connector(engine))
 
     async def listen(self, channel: str, listener: Listener) -> None:
         await self._subscriptions.subscribe(channel, listener)
@@ -113,12 +109,17 @@ class _Shard:
         await self._subscriptions.unsubscribe(channel)
 
     async def publish(self, channel: str, data: bytes) -> None:
+        await self.call(lambda client: apublish(client, channel, data))
+
+    async def call(self, run: Callable[[Any], Awaitable[T]]) -> T:
+        # One limit for all of it: to wait for a free connection, and then for the answer, could take twice as long.
         with translated():
-            await self._redis.publish(channel, data)
+            async with asyncio.timeout(TIMEOUT):
+                return await run(self._client)
 
     async def flush(self) -> None:
         await self._subscriptions.aclose()
-        await self._pool.disconnect()
+        await self._client.aclose()
 
 
 class _Queues:

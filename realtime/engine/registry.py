@@ -266,7 +266,7 @@ def _collected(answer: list[bytes]) -> Batch:
 def _reaped(answer: list[bytes]) -> Batch:
     newer, *rest = _texts(answer)
     if newer:
-        return Batch(newer)
+        return Batch(newer, [])
     return Batch(topics=rest[1:], is_over=rest[0] == "done", is_alive=rest[0] == "alive")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import random
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 import redis
 
 from ..exceptions import EngineUnavailable
+from ..tasks import end, spawn
 from .client import TIMEOUT
 
 logger = logging.getLogger("realtime.engine")
@@ -74,17 +74,14 @@ class Subscriptions:
 
     async def aclose(self) -> None:
         self._wanted.clear()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-            self._reader = None
+        reader, self._reader = self._reader, None
+        await end(reader)
 
     # private
 
     def _start(self) -> None:
         if self._reader is None or self._reader.done():
-            # A context of its own: the task outlives the handler whose subscription happens to be the first.
-            self._reader = asyncio.create_task(self._listen(), context=contextvars.Context(), name="realtime bus")
+            self._reader = spawn(self._listen(), name="realtime bus")
 
     async def _send(self, command: str, *channels: str) -> None:
         """Send, if connected; whoever reads notices a failure, connects again and asks for all that is wanted."""

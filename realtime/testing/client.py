@@ -8,21 +8,20 @@ import contextvars
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, NoReturn
 from unittest.mock import patch
 from urllib.parse import urlencode
 
 import msgspec
-import redis.asyncio
+import redis
 from asgiref.sync import sync_to_async
 
 from .. import conf, lifetime
 from ..consumers.handshake import TOKEN_PREFIX
 from ..consumers.websocket import SocketConsumer
-from ..engine.client import async_pool, translated
-from ..engine.keys import Keys
+from ..engine.client import connector, translated
 from ..node import Node
 from ..payloads import encode
 from ..protocol.messages import Broadcast
@@ -203,22 +202,22 @@ class AsyncRealtimeClient:
 @asynccontextmanager
 async def _ear(node: Node, inbox: Inbox[Heard]) -> AsyncIterator[None]:
     """Hear every broadcast under the test's prefix, whoever has joined."""
-    bus = Keys(node.settings.PREFIX).bus
 
     async def listen() -> None:
         while True:
-            if (message := await pubsub.get_message(timeout=60.0)) is not None:
-                topic = message["channel"].decode().removeprefix(bus(""))
-                broadcast = unpack(topic, message["data"])
+            with suppress(redis.TimeoutError, TimeoutError):
+                _, _, channel, data = await connection.read_response(timeout=60.0, disconnect_on_error=False)
+                topic = node.keys.topic_of(channel.decode())
+                broadcast = unpack(topic, data)
                 inbox.put(Heard(topic, broadcast.event, msgspec.json.decode(broadcast.payload)))
 
     async with AsyncExitStack() as stack:
-        pool = async_pool(conf.engine())
-        stack.push_async_callback(pool.disconnect)
-        pubsub = await stack.enter_async_context(redis.asyncio.Redis(connection_pool=pool).pubsub())
+        connection = connector(conf.engine())()
+        stack.push_async_callback(connection.disconnect)
         with translated():
-            await pubsub.psubscribe(bus("*"))
-            await pubsub.get_message(timeout=PATIENCE)  # the confirmation
+            await connection.connect()
+            await connection.send_command("PSUBSCRIBE", node.keys.every_bus)
+            await connection.read_response(timeout=PATIENCE)  # the confirmation
         task = asyncio.create_task(listen(), context=contextvars.Context())
         stack.push_async_callback(asyncio.wait, [task])
         stack.callback(task.cancel)

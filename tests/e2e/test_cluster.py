@@ -8,10 +8,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-import redis
-import redis.asyncio
 
 from realtime import broadcast
+from tests import engines
 from tests.e2e.client import Client
 from tests.proxy import Proxy
 from tests.servers import Server, servers
@@ -53,8 +52,8 @@ async def test_many_clients_of_both_see_every_message_once(pair: list[Server]) -
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 async def test_what_is_published_right_after_a_join_reply_arrives_over_a_slow_link(kind: str, engine: str) -> None:
     """The publisher is at the engine; every byte between node and engine takes 20 ms."""
-    with redis.Redis.from_url(engine) as near:
-        async with Proxy(engine.removeprefix("unix://"), delay=0.02) as proxy:
+    with engines.one_server(engine) as url, engines.raw(url) as near:
+        async with Proxy(engines.place(url), delay=0.02) as proxy:
             server = Server(kind, REDIS_URL=f"redis://127.0.0.1:{proxy.port}", **LAB)
             await asyncio.to_thread(server.start)
             try:
@@ -81,13 +80,12 @@ async def test_when_the_bus_breaks_every_client_gets_all_or_is_told_to_rejoin(ki
 
 async def publish_and_kill(engine: str) -> None:
     """Publish 400, and kill every connection that listens in the middle."""
-    async with redis.asyncio.Redis.from_url(engine) as killer:
-        for number in range(400):
-            broadcast("lab:a", "n", {"n": number})
-            if number == 200:
-                assert await killer.client_kill_filter(_type="pubsub") > 0
-            await asyncio.sleep(0)
-        # A rejoin comes after the end of the gap, and hears what is sent from then on.
+    for number in range(400):
+        broadcast("lab:a", "n", {"n": number})
+        if number == 200:
+            assert engines.deafen(engine) > 0
+        await asyncio.sleep(0)
+    # A rejoin comes after the end of the gap, and hears what is sent from then on.
 
 
 async def judge(client: Client) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-import redis.asyncio
+import redis
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.testing import WebsocketCommunicator
 
@@ -15,34 +15,26 @@ from realtime.engine import subscriptions
 from realtime.engine.client import Engine
 from realtime.engine.layer import RedisChannelLayer
 from realtime.exceptions import EngineUnavailable
+from tests import engines
+from tests.ear import Ear
 from tests.proxy import Proxy
-
-
-class Ear:
-    """Keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.heard: asyncio.Queue[bytes] = asyncio.Queue()
-        self.gaps: asyncio.Queue[None] = asyncio.Queue()
-
-    def message(self, data: bytes) -> None:
-        self.heard.put_nowait(data)
-
-    def gap(self) -> None:
-        self.gaps.put_nowait(None)
-
-    async def next(self) -> bytes:
-        return await asyncio.wait_for(self.heard.get(), 5)
 
 
 def layer_at(url: str) -> RedisChannelLayer:
     return RedisChannelLayer(engine=Engine(url), prefix="test:")
 
 
-@pytest.fixture(params=["Valkey", "Redis"], autouse=True)
+@pytest.fixture(params=["the tests' engine", "Redis"], autouse=True)
 def engine(request: pytest.FixtureRequest, engine: str) -> str:
-    """Each test on both: the bundled Valkey, and the Redis that is installed here."""
-    return engine if request.param == "Valkey" else request.getfixturevalue("redis_url")
+    """Each test on both: the bundled Valkey or what the tests run on, and the Redis that is installed here."""
+    return request.getfixturevalue("redis_url") if request.param == "Redis" else engine
+
+
+@pytest.fixture
+def server(engine: str) -> Iterator[str]:
+    """The URL of one server, for a proxy."""
+    with engines.one_server(engine) as url:
+        yield url
 
 
 @pytest.fixture
@@ -53,19 +45,15 @@ async def layer(engine: str) -> AsyncIterator[RedisChannelLayer]:
 
 
 @pytest.fixture
-async def client(engine: str) -> AsyncIterator[Any]:
-    async with redis.asyncio.Redis.from_url(engine) as client:
+def client(engine: str) -> Iterator[redis.Redis]:
+    with engines.raw(engine) as client:
         yield client
 
 
-async def until(condition: Any) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not await condition():
+        while not condition():
             await asyncio.sleep(0.01)
-
-
-def socket_of(url: str) -> str:
-    return url.removeprefix("unix://")
 
 
 async def test_what_is_published_is_heard_in_order(layer: RedisChannelLayer) -> None:
@@ -76,48 +64,47 @@ async def test_what_is_published_is_heard_in_order(layer: RedisChannelLayer) -> 
     assert [int(await ear.next()) for _ in range(100)] == list(range(100))
 
 
-async def test_a_subscription_is_live_when_it_returns_even_on_a_slow_link(client: Any, engine: str) -> None:
-    async with Proxy(socket_of(engine), delay=0.02) as proxy:
-        layer = layer_at(f"redis://127.0.0.1:{proxy.port}")
-        for number in range(40):
-            ear = Ear()
-            await layer.subscribe(f"slow:{number}", ear)
-            await client.publish(f"slow:{number}", "heard")  # at once, over a faster link
-            assert await ear.next() == b"heard"
-        await layer.aclose()
+async def test_a_subscription_is_live_when_it_returns_even_on_a_slow_link(server: str) -> None:
+    with engines.raw(server) as near:
+        async with Proxy(engines.place(server), delay=0.02) as proxy:
+            layer = layer_at(f"redis://127.0.0.1:{proxy.port}")
+            for number in range(40):
+                ear = Ear()
+                await layer.subscribe(f"slow:{number}", ear)
+                near.publish(f"slow:{number}", "heard")  # at once, over a faster link
+                assert await ear.next() == b"heard"
+            await layer.aclose()
 
 
-async def test_unsubscribing_ends_it(layer: RedisChannelLayer, client: Any) -> None:
+async def test_unsubscribing_ends_it(layer: RedisChannelLayer, engine: str) -> None:
     ear = Ear()
     await layer.subscribe("b", ear)
     await layer.unsubscribe("b")
-    await until(lambda: nobody_hears(client, "b"))
+    await until(lambda: engines.listeners(engine, "b") == 0)
 
 
-async def nobody_hears(client: Any, channel: str) -> bool:
-    return (await client.pubsub_numsub(channel))[0][1] == 0
-
-
-async def test_many_subscribe_at_once(layer: RedisChannelLayer, client: Any) -> None:
+async def test_many_subscribe_at_once(layer: RedisChannelLayer, client: redis.Redis) -> None:
     ears = [Ear() for _ in range(1000)]
     await asyncio.gather(*(layer.subscribe(f"many:{number}", ear) for number, ear in enumerate(ears)))
-    await client.publish("many:999", "x")
+    client.publish("many:999", "x")
     assert await ears[999].next() == b"x"
 
 
-async def test_a_lost_connection_is_made_again_and_every_channel_told(layer: RedisChannelLayer, client: Any) -> None:
+async def test_a_lost_connection_is_made_again_and_every_channel_told(
+    layer: RedisChannelLayer, client: redis.Redis, engine: str
+) -> None:
     ears = [Ear(), Ear()]
     for number, ear in enumerate(ears):
         await layer.subscribe(f"c{number}", ear)
-    await client.client_kill_filter(_type="pubsub")
+    engines.deafen(engine)
     for number, ear in enumerate(ears):
         await asyncio.wait_for(ear.gaps.get(), 5)
-        await client.publish(f"c{number}", "after")  # the gap is over when it is told
+        client.publish(f"c{number}", "after")  # the gap is over when it is told
         assert await ear.next() == b"after"
 
 
-async def test_who_asks_after_one_that_was_cancelled_is_the_one_who_hears(engine: str) -> None:
-    async with Proxy(socket_of(engine)) as proxy:
+async def test_who_asks_after_one_that_was_cancelled_is_the_one_who_hears(server: str) -> None:
+    async with Proxy(engines.place(server)) as proxy:
         proxy.refuse()
         layer, gone, there = layer_at(f"redis://127.0.0.1:{proxy.port}"), Ear(), Ear()
         waiting = asyncio.create_task(layer.subscribe("i", gone))
@@ -132,8 +119,8 @@ async def test_who_asks_after_one_that_was_cancelled_is_the_one_who_hears(engine
         await layer.aclose()
 
 
-async def test_a_channel_whose_subscription_was_never_confirmed_is_told_of_no_gap(engine: str) -> None:
-    async with Proxy(socket_of(engine)) as proxy:
+async def test_a_channel_whose_subscription_was_never_confirmed_is_told_of_no_gap(server: str) -> None:
+    async with Proxy(engines.place(server)) as proxy:
         proxy.refuse()
         layer, ear = layer_at(f"redis://127.0.0.1:{proxy.port}"), Ear()
         waiting = asyncio.create_task(layer.subscribe("d", ear))
@@ -147,9 +134,9 @@ async def test_a_channel_whose_subscription_was_never_confirmed_is_told_of_no_ga
 
 
 async def test_an_engine_that_is_away_refuses_in_time_and_leaves_nothing(
-    engine: str, client: Any, monkeypatch: pytest.MonkeyPatch
+    server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Proxy(socket_of(engine)) as proxy:
+    async with Proxy(engines.place(server)) as proxy:
         proxy.refuse()
         layer = layer_at(f"redis://127.0.0.1:{proxy.port}")
         with monkeypatch.context() as patch, pytest.raises(EngineUnavailable):
@@ -159,13 +146,13 @@ async def test_an_engine_that_is_away_refuses_in_time_and_leaves_nothing(
             await layer.publish("e", b"x")
         proxy.admit()
         await layer.subscribe("f", Ear())
-        assert await nobody_hears(client, "e")
+        assert engines.listeners(server, "e") == 0
         await layer.aclose()
 
 
-async def test_a_connection_that_falls_silent_is_given_up(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_falls_silent_is_given_up(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscriptions, "QUIET", 0.1)
-    async with Proxy(socket_of(engine)) as proxy:
+    async with Proxy(engines.place(server)) as proxy:
         layer, ear = layer_at(f"redis://127.0.0.1:{proxy.port}"), Ear()
         await layer.subscribe("g", ear)
         await asyncio.sleep(0.5)

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import redis
 from django.contrib.auth.models import User
 from django.test import Client
 
@@ -23,6 +22,7 @@ from realtime.hub import _Topic
 from realtime.node import Node
 from realtime.testing import AsyncClientChannel, AsyncRealtimeClient, ClientChannel, RealtimeClient
 from realtime.testing.inbox import Inbox
+from tests import engines
 from tests.testing.rooms import Room, router
 
 
@@ -524,9 +524,8 @@ def test_tests_may_embed_the_engine_with_debug_off(monkeypatch: pytest.MonkeyPat
 def connections(engine: str) -> Iterator[Callable[[], int]]:
     """connections() counts who is connected to the engine."""
     broadcast("t", "e")  # plain code keeps its connection
-    client = redis.Redis.from_url(engine)
-    yield lambda: len(client.client_list())
-    client.close()
+    with engines.nodes(engine) as nodes:
+        yield lambda: sum(len(node.client_list()) for node in nodes)
 
 
 def settled(count: Callable[[], int], to: int) -> bool:

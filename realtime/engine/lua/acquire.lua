@@ -2,10 +2,10 @@
 -- Take the leader's lease if it is free, or renew it.
 -- KEYS     lease  "term|holder|ttl|since", which ends by itself
 --          term   the last one that was granted
--- ARGV     holder, ttl in ms
+-- ARGV     holder, ttl in ms, the highest term that the caller has heard of
 -- Returns  {1, term, since} if the caller leads now, {0, term, since, holder} if another does
 local lease, last_term = KEYS[1], KEYS[2]
-local caller, ttl = ARGV[1], ARGV[2]
+local caller, ttl, heard = ARGV[1], ARGV[2], ARGV[3]
 
 local held = redis.call("GET", lease)
 if held then
@@ -19,11 +19,12 @@ if held then
     return {0, term, since, holder}
   end
 end
--- Terms grow even if the key was lost, as the clock does.
+-- Terms grow even if the key was lost, as the clock does, or as the fences remember.
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local since = string.format("%.0f", now)
-local term = string.format("%.0f", math.max(tonumber(redis.call("GET", last_term) or "0") + 1, now))
+local next = math.max(tonumber(redis.call("GET", last_term) or "0") + 1, now)
+local term = string.format("%.0f", math.max(next, heard + 1))
 redis.call("SET", last_term, term)
 redis.call("SET", lease, table.concat({term, caller, ttl, since}, "|"), "PX", ttl)
 return {1, term, since}

@@ -6,5 +6,7 @@ local function due_time(published, own, seed)
   local earliest, latest = string.match(redis.call("GET", published) or own, "^(%d+) (%d+)$")
   local now = redis.call("TIME")
   math.randomseed(tonumber(seed))
-  return string.format("%.0f", now[1] * 1000 + math.floor(now[2] / 1000) + math.random(tonumber(earliest), tonumber(latest)))
+  -- Not math.random(earliest, latest), which knows no number beyond 31 bits: 24 days.
+  local wait = earliest + math.floor(math.random() * (latest - earliest + 1))
+  return string.format("%.0f", now[1] * 1000 + math.floor(now[2] / 1000) + wait)
 end

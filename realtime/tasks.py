@@ -1,0 +1,28 @@
+"""Tasks of our own: begun in a context of their own, and ended for sure."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Coroutine
+from typing import Any
+
+AGAIN = 0.1
+
+
+def spawn(work: Coroutine[Any, Any, None], *, name: str | None = None) -> asyncio.Task[None]:
+    """Run `work` in the background, in a new context: it must not keep the worker of the handler that began it."""
+    return asyncio.create_task(work, context=contextvars.Context(), name=name)
+
+
+async def end(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel tasks, and return when they are over.
+
+    Again and again: before Python 3.12 asyncio.wait_for, which the engine's client uses, swallows a cancellation that
+    comes together with what it waits for.
+    """
+    pending = {task for task in tasks if task is not None}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=AGAIN)
