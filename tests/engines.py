@@ -30,7 +30,11 @@ SERVICE = "primary"
 
 # The least that an engine's user must be allowed. `cluster|slots` and `command` are for clusters alone, and redis-py
 # says its name to the server (`client|setinfo`), which may be denied.
-ACL_RULES = "~{rt:* &{rt:* &rt:asgi:* +publish +subscribe +unsubscribe +ping +cluster|slots +command"
+ACL_RULES = (
+    "~{rt:* &{rt:* &rt:asgi:* +publish +subscribe +unsubscribe +ping +info +cluster|slots +command +eval +evalsha "
+    "+time +get +set +del +unlink +pttl +zadd +zrem +zscore +zrange +zcard +zcount +zlexcount +hset +hget +hdel +hlen "
+    "+hgetall +hmget +hincrby +sadd +srem +spop +scard +sscan"
+)
 
 
 class Server:

@@ -22,6 +22,8 @@ from .. import conf, lifetime
 from ..consumers.handshake import TOKEN_PREFIX
 from ..consumers.websocket import SocketConsumer
 from ..engine.client import connector, translated
+from ..engine.registry import Registry
+from ..exceptions import EngineUnavailable
 from ..node import Node
 from ..payloads import encode
 from ..protocol.messages import Broadcast
@@ -29,6 +31,7 @@ from ..protocol.serializers import unpack
 from ..routing import Router
 from .crashes import Crashes
 from .database import Loan, commits
+from .erase import erase
 from .inbox import Heard, Inbox, like, report
 from .patterns import mismatch
 from .sockets import FENCE, AsyncClientSocket
@@ -233,9 +236,17 @@ def _prefix() -> Iterator[None]:
         found = read()
         return replace(found, PREFIX=prefix, EMBEDDED=True if found.EMBEDDED is None else found.EMBEDDED)
 
+    def registry() -> Registry:
+        was_asked.append(True)
+        return make()
+
+    make, was_asked = conf.registry, list[bool]()
     settings.cache_clear = read.cache_clear  # type: ignore[attr-defined]
-    with patch.object(conf, "settings", settings):
+    with patch.object(conf, "settings", settings), patch.object(conf, "registry", registry):
         yield
+        if was_asked:
+            with suppress(EngineUnavailable):
+                erase()
     conf.engine.cache_clear()  # with DEBUG off there may be none outside of tests
 
 

@@ -17,7 +17,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from realtime import Channel, Misconfigured, Refused, Router, Socket, broadcast, channel, conf, handle_in
+from realtime import Channel, Misconfigured, Refused, Router, Socket, broadcast, channel, conf, handle_in, topics
 from realtime.hub import _Topic
 from realtime.node import Node
 from realtime.testing import AsyncClientChannel, AsyncRealtimeClient, ClientChannel, RealtimeClient
@@ -587,3 +587,14 @@ def test_an_engine_that_is_away_leaves_nothing_either(monkeypatch: pytest.Monkey
         pass
     assert {thread.name for thread in threading.enumerate()} <= before
     assert prefix() == "rt"
+
+
+def test_nothing_of_a_test_stays_in_the_engine(engine: str) -> None:
+    before = engines.keys(engine)
+    with RealtimeClient() as client:
+        room = client.connect().join("rooms:lobby")
+        topics.create("a", "b")
+        assert topics.subscribers("rooms:lobby").count == 1
+        room.push("say", {})
+        assert engines.keys(engine) > before
+    assert engines.keys(engine) == before
