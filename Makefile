@@ -30,7 +30,7 @@ test: venv node_modules/.package-lock.json
 	$(RUN) -m pytest $(PYTEST)
 
 # Where the engine's kind may make a difference.
-ENGINE_TESTS = tests/engine tests/testing tests/test_hub.py tests/test_channels.py tests/test_publish.py \
+ENGINE_TESTS = tests/engine tests/registry tests/testing tests/test_hub.py tests/test_channels.py tests/test_publish.py \
 	tests/test_hostile.py tests/test_threats.py tests/e2e/test_cluster.py
 
 test-redis test-cluster: test-%: venv

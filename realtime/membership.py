@@ -8,6 +8,7 @@ import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from .engine.election import identity
@@ -140,7 +141,7 @@ class Membership:
         listeners = self._wanted_of(topic).get(topic)
         op = next(self._ops)
         if listeners is None:
-            return self._registry.leave(topic, self.name, op)
+            return replace(self._registry.leave(topic, self.name, op), read=lambda _: True)
         return self._registry.join(topic, self.name, op, listeners)
 
     async def _settle_all(self, topics: Iterable[str]) -> None:

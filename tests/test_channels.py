@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from asgiref.sync import async_to_sync
 
-from realtime import Channel, NotJoined, Refused, Reply, Router, Socket, abroadcast, broadcast, channel, handle_in
+from realtime import Channel, NotJoined, Refused, Reply, Router, Socket, abroadcast, broadcast, channel, conf, handle_in
 from tests import engines
 from tests.wire import Wire
 
@@ -646,7 +646,7 @@ async def test_garbage_on_the_bus_is_dropped_and_the_topic_lives_on(
     await wire.join("t:a")
     with engines.raw(engine) as client:
         for data in (b"", b"\xff\xfe", b"[1]", b'["e",null,null,]'):
-            client.publish("{rt:0}:bus:t:a", data)
+            client.publish(conf.keys().bus("t:a"), data)
     broadcast("t:a", "heard")
     assert await wire.receive() == [None, None, "t:a", "heard", {}]
     assert caplog.text.count("dropped what was published") == 4

@@ -64,7 +64,7 @@ def standing(engine: str) -> dict[str, Any]:
         "tasks": len([task for task in asyncio.all_tasks() if "communicat" not in repr(task)]),
         "sockets": len(Node.current().wheel.members()),
         "keys": engines.keys(engine),
-        "channels": engines.channels(engine, "{rt:0}:*"),
+        "channels": engines.channels(engine, "{rt:*"),
     }
 
 

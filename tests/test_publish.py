@@ -39,7 +39,7 @@ class Listener:
     def __init__(self, url: str) -> None:
         self.client = engines.raw(url)
         self.pubsub = self.client.pubsub(ignore_subscribe_messages=True)
-        self.pubsub.psubscribe("{rt:0}:bus:*")
+        self.pubsub.psubscribe(conf.keys().every_bus)
         self.pubsub.get_message(timeout=5)
 
     def heard(self, count: int) -> list[tuple[str, str, Any]]:
@@ -49,11 +49,11 @@ class Listener:
             message = self.pubsub.get_message(timeout=5)
             assert message is not None, f"heard only {found}"
             event, _, _, payload = json.loads(message["data"])
-            found.append((message["channel"].decode().removeprefix("{rt:0}:bus:"), event, payload))
+            found.append((conf.keys().topic_of(message["channel"].decode()), event, payload))
         return found
 
     def heard_nothing(self) -> bool:
-        self.client.publish("{rt:0}:bus:end", '["end",null,null,{}]')
+        self.client.publish(conf.keys().bus("end"), '["end",null,null,{}]')
         return self.heard(1) == [("end", "end", {})]
 
 

@@ -130,10 +130,10 @@ class Registry:
         return self._call("join", keys, (node, topic, op, listeners), bool)
 
     def leave(self, topic: str, node: str, op: int) -> Call[bool]:
-        """True, whether or not the node was in."""
+        """Whether the node was in."""
         place = self.keys.of(topic)
         keys = (place.topics, place.due, place.members(topic), place.held(node), place.window)
-        return self._call("leave", keys, (node, topic, op, self.window, seed()), lambda _: True)
+        return self._call("leave", keys, (node, topic, op, self.window, seed()), bool)
 
     def report(self, node: str, op: int, listeners: dict[str, int]) -> list[Call[int]]:
         """How many of the topics the node is in, from each call."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from realtime import broadcast
+from realtime.engine.keys import Keys
 from tests import engines
 from tests.e2e.client import Client
 from tests.proxy import Proxy
@@ -60,7 +61,7 @@ async def test_what_is_published_right_after_a_join_reply_arrives_over_a_slow_li
                 async with Client(server.socket_url) as client:
                     for number in range(40):
                         await client.join(f"lab:{number}", ref=str(number))
-                        near.publish(f"{{rt:0}}:bus:lab:{number}", '["at:once",null,null,{}]')
+                        near.publish(Keys("rt").bus(f"lab:{number}"), '["at:once",null,null,{}]')
                         assert (await client.until("at:once"))[2] == f"lab:{number}"
             finally:
                 await asyncio.to_thread(server.close)

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis
 
+from realtime.engine.client import Engine, sync_client
 from realtime.engine.keys import Keys
 
 
 @pytest.fixture
 def client(engine: str) -> Iterator[Any]:
-    with redis.Redis.from_url(engine) as client:
-        client.flushall()
-        yield client
-        client.flushall()
+    client = sync_client(Engine(engine))
+    client.flushall()
+    yield client
+    client.flushall()
 
 
 @pytest.fixture(params=[1, 16], ids=["one partition", "16 partitions"])

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import pytest
-import redis
-import redis.asyncio
 from redis.exceptions import OutOfMemoryError
 
 from realtime.engine import election
+from realtime.engine.client import Engine, async_client
 from realtime.engine.keys import RECORDS, Keys
 from realtime.engine.registry import BATCH, Batch, Found, Listed, Registry
 from realtime.engine.scripts import Call
+from tests import engines
 
 NAMES = ["a", "a:b", "a:b:c", "ab", "b", "Z", "é", "é:1", "ê", "日本", "😀", "{a}", "a}b{c"]
 
@@ -715,7 +715,7 @@ def test_an_engine_that_has_forgotten_the_scripts_is_sent_them(client: Any, keys
 
 async def test_calls_run_on_an_asynchronous_client_too(engine: str, client: Any, registry: Registry) -> None:
     client.script_flush()
-    async with redis.asyncio.Redis.from_url(engine) as other:
+    async with aclosing(async_client(Engine(engine))) as other:
         assert [await call.arun(other) for call in registry.create(["a"])] == [1]
         assert await registry.exists("a").arun(other)
         found = await registry.show("a").arun(other)
@@ -723,20 +723,23 @@ async def test_calls_run_on_an_asynchronous_client_too(engine: str, client: Any,
 
 
 @contextmanager
-def full(client: Any) -> Iterator[None]:
+def full(engine: str) -> Iterator[None]:
     """The engine has no memory left."""
-    before = client.config_get("maxmemory")["maxmemory"]
-    client.config_set("maxmemory", 1)
-    try:
-        yield
-    finally:
-        client.config_set("maxmemory", before)
+    with engines.nodes(engine) as nodes:
+        before = nodes[0].config_get("maxmemory")["maxmemory"]
+        for node in nodes:
+            node.config_set("maxmemory", 1)
+        try:
+            yield
+        finally:
+            for node in nodes:
+                node.config_set("maxmemory", before)
 
 
-def test_a_full_engine_takes_nothing_new(client: Any, registry: Registry) -> None:
+def test_a_full_engine_takes_nothing_new(engine: str, client: Any, registry: Registry) -> None:
     bear(client, registry, "n")
     before = everything(client)
-    with full(client):
+    with full(engine):
         with pytest.raises(OutOfMemoryError):
             join(client, registry, "a", "n")
         with pytest.raises(OutOfMemoryError):
@@ -744,12 +747,12 @@ def test_a_full_engine_takes_nothing_new(client: Any, registry: Registry) -> Non
     assert everything(client) == before
 
 
-def test_a_full_engine_still_gives_memory_back(client: Any, keys: Keys, hasty: Registry) -> None:
+def test_a_full_engine_still_gives_memory_back(engine: str, client: Any, keys: Keys, hasty: Registry) -> None:
     bear(client, hasty, "n", "m")
     for topic, node in [("left", "n"), ("reaped", "m")]:
         join(client, hasty, topic, node)
     total(client, hasty.create(["deleted"]))
-    with full(client):
+    with full(engine):
         term = election.acquire(keys, "leader", 60).run(client).term
         for place in keys.partitions():
             assert hasty.govern(place, term, "leader").run(client) == ""
