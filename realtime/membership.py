@@ -123,6 +123,8 @@ class Membership:
     async def _settle(self, topic: str) -> None:
         """Tell the engine whether this node is in the topic."""
         async with self._lanes.of(topic):
+            if not self._is_known and topic not in self._wanted_of(topic):
+                return  # by a new name the node is in nothing
             for _ in range(TRIES):
                 try:
                     await self._introduce()
@@ -168,6 +170,8 @@ class Membership:
 
     async def _introduce(self) -> None:
         """Make this node known to the engine, once."""
+        if self._is_known:
+            return
         async with self._introducing:
             if self._is_known:
                 return
