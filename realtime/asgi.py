@@ -60,7 +60,9 @@ USUAL_MOUNT = "/ws"
 
 def _stand() -> None:
     """Let this process stand for election as the topic server from its start on, before there is any socket."""
-    Node.current().stand()
+    node = Node.current()
+    node.stand()
+    lifetime.watch(node)  # so that it hands over at its end
 
 
 def _router() -> Router | Misconfigured:
