@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import secrets
@@ -22,7 +23,7 @@ from .hub import Hub
 from .membership import Membership
 from .protocol.messages import Broadcast
 from .protocol.serializers import pack
-from .tasks import spawn
+from .tasks import end, spawn
 from .topicserver import TopicServer, log_event
 from .wheel import Wheel
 from .workers import Workers
@@ -32,6 +33,8 @@ logger = logging.getLogger("realtime.node")
 
 # How long a broadcast waits to be seen back on its own node. It takes longer only when the bus breaks in between.
 ECHO = 1.0
+# How long the end of a server waits for an engine that does not answer: leases end by themselves.
+GOODBYE = 2.0
 
 
 class Node:
@@ -130,14 +133,20 @@ class Node:
         """Finish what runs in the background, then close what is open."""
         _nodes.pop(asyncio.get_running_loop(), None)
         await self.idle()
-        if self._topicserver is not None and self._election is not None:
-            self._topicserver.stop()
-            await asyncio.gather(self._election, return_exceptions=True)
-        await self.membership.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE):
+                await self._say_goodbye()
+        await end(self._election)
         await self.layer.aclose()
         self.workers.close()
 
     # private
+
+    async def _say_goodbye(self) -> None:
+        if self._topicserver is not None and self._election is not None:
+            self._topicserver.stop()
+            await asyncio.wait([self._election])
+        await self.membership.stop()
 
     def _resync(self) -> None:
         self.hub.resync()

@@ -28,6 +28,7 @@ LOOK = 0.1  # of a node's lease between two looks at the nodes
 IDLE = 1.0  # seconds between two looks for topics whose time has come
 SHARE = 9  # seconds of rest for each second of work: a tenth of the engine's time at most
 LEAST_REST = 0.02
+GOODBYE = 2.0  # seconds that the end waits for an engine that does not answer
 TELL = 1.0  # seconds in which what was collected is told in one line
 
 
@@ -295,8 +296,9 @@ class TopicServer:
         self._tell_collected()
         leading, self._leading = self._leading, None
         if leading is not None:
-            with contextlib.suppress(EngineUnavailable):  # then the lease ends by itself
-                await self._call(election.release(self._registry.keys, self.holder))
+            with contextlib.suppress(EngineUnavailable, TimeoutError):  # then the lease ends by itself
+                async with asyncio.timeout(GOODBYE):
+                    await self._call(election.release(self._registry.keys, self.holder))
                 self._tell(Released(term=leading.term))
 
     # Leading
