@@ -64,7 +64,11 @@ def settings() -> Settings:
     for key, hint in unknown(given).items():
         raise Misconfigured(f"REALTIME has no key {key!r}: {hint}")
     found = Settings(**given)
-    for key, fault in unfit(found).items():
+    try:
+        faults = unfit(found)
+    except TypeError as error:
+        raise Misconfigured(f"REALTIME has a value of a wrong type, which manage.py check names: {error}") from error
+    for key, fault in faults.items():
         raise Misconfigured(f"REALTIME[{key!r}] {fault}")
     return found
 
@@ -78,7 +82,7 @@ def unfit(found: Settings) -> dict[str, str]:
         faults["COLLECT_AFTER"] = "must be two numbers of seconds, the smaller first: (60, 300)"
     if not 1 <= found.COLLECT_BATCH <= 1000:
         faults["COLLECT_BATCH"] = "must be 1 to 1000, for the engine does nothing else meanwhile"
-    faults |= {key: "must be at least 1 second" for key in ("LEASE", "NODE_LEASE") if getattr(found, key) < 1}
+    faults |= {key: "must be at least 1 second" for key in ("LEASE", "NODE_LEASE") if not getattr(found, key) >= 1}
     return faults
 
 

@@ -67,6 +67,7 @@ class Membership:
         self._lanes = Lanes()
         self._ops = itertools.count(1)
         self._is_known = False  # to the engine, by this name
+        self._was_dead = False  # by the name before: the clients are to join again
         self._introducing = asyncio.Lock()
         self._beating: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
@@ -181,16 +182,19 @@ class Membership:
             self._is_known = True
             if self._beating is None:
                 self._beating = spawn(self._beat())
+            if self._was_dead:
+                self._was_dead = False
+                self._resync()
+                self.gap()
 
     async def _rename(self, dead: str) -> None:
         """Take a new name after `dead` was declared dead, enter the topics anew, and let the clients join again."""
         if self.name != dead or not self._is_known:
             return  # somebody else has seen to it
         self._is_known = False
+        self._was_dead = True  # until the new name is known; the engine may be away just now
         logger.warning("the engine holds this node for dead: its clients join again")
         await self._introduce()
-        self._resync()
-        self.gap()
 
     async def _beat(self) -> None:
         failing = False

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from django.conf import settings as django_settings
 
 from . import conf
+from .announcements import log_event
 from .engine.client import Engine
 from .engine.layer import RedisChannelLayer
 from .engine.registry import Registry
@@ -24,7 +25,7 @@ from .membership import Membership
 from .protocol.messages import Broadcast
 from .protocol.serializers import pack
 from .tasks import end, spawn
-from .topicserver import TopicServer, log_event
+from .topicserver import TopicServer
 from .wheel import Wheel
 from .workers import Workers
 

@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from . import conf
+from .engine import election
 from .engine.client import sync_client, translated
+from .engine.election import Leader
+from .engine.registry import Found, Listed, merged
 from .engine.scripts import Call
 from .exceptions import TopicInUse
 from .payloads import checked_topic
@@ -66,7 +69,7 @@ def list(prefix: str = "", limit: int = 1000, after: str = "") -> builtins.list[
 
 def subscribers(topic: str) -> Subscribers:
     """Return who listens to a topic; nobody to one that does not exist."""
-    found = ask(conf.registry().show(checked_topic(topic)))
+    found = show(topic)
     nodes = found.nodes if found else {}
     return Subscribers(sum(nodes.values()), nodes)
 
@@ -77,6 +80,26 @@ def delete(topic: str) -> bool:
     if gone < 0:
         raise TopicInUse(f"{topic!r} is not deleted, because somebody listens: see topics.subscribers({topic!r})")
     return bool(gone)
+
+
+# For manage.py topics
+
+
+def show(topic: str) -> Found | None:
+    """Return what is known of a topic, or None if there is none of that name."""
+    return ask(conf.registry().show(checked_topic(topic)))
+
+
+def nodes() -> builtins.list[Listed]:
+    """Return the nodes of the cluster, the dead among them as long as they are in topics."""
+    registry = conf.registry()
+    found = [ask(registry.nodes(partition)) for partition in registry.keys.partitions()]
+    return merged(found)
+
+
+def leader() -> Leader | None:
+    """Return who collects topics now."""
+    return ask(election.leader(conf.keys()))
 
 
 def ask(call: Call[T]) -> T:

@@ -10,10 +10,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
-import msgspec
-
+from .announcements import Collected, Demoted, Event, Evicts, Leaderless, Leading, Released, Removed, Standby, Waiting
 from .engine import election
-from .engine.election import Leader, identity, place
+from .engine.election import Leader, identity
 from .engine.keys import Partition
 from .engine.registry import Batch, Registry, eviction_policy
 from .engine.scripts import Call
@@ -30,108 +29,6 @@ SHARE = 9  # seconds of rest for each second of work: a tenth of the engine's ti
 LEAST_REST = 0.02
 GOODBYE = 2.0  # seconds that the end waits for an engine that does not answer
 TELL = 1.0  # seconds in which what was collected is told in one line
-
-
-# What there is to tell
-
-
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
-    """Something that happened to a topic server, in words and (msgspec.json.encode) as JSON."""
-
-    at: float = msgspec.field(default_factory=time.time)
-
-
-class Leading(Event, frozen=True):
-    term: int
-    holder: str
-
-    def __str__(self) -> str:
-        return f"leader, term {self.term}"
-
-
-class Standby(Event, frozen=True):
-    term: int
-    holder: str
-    since: float
-
-    def __str__(self) -> str:
-        return f"standby behind {place(self.holder)}, term {self.term} since {clock(self.since)}"
-
-
-class Demoted(Event, frozen=True):
-    """term  of the leader that has taken over"""
-
-    term: int
-
-    def __str__(self) -> str:
-        return f"demoted by term {self.term}"
-
-
-class Released(Event, frozen=True):
-    term: int
-
-    def __str__(self) -> str:
-        return f"handed over, term {self.term} is at its end"
-
-
-class Collected(Event, frozen=True):
-    topics: list[str]
-
-    def __str__(self) -> str:
-        return f"collected {amount(len(self.topics), 'topic')}"
-
-
-class Removed(Event, frozen=True):
-    """A dead node was taken out of topics. is_over  it holds nothing more"""
-
-    node: str
-    topics: list[str]
-    is_over: bool
-
-    def __str__(self) -> str:
-        rest = "" if self.is_over else ", more to come"
-        return f"removed dead node {place(self.node)} from {amount(len(self.topics), 'topic')}{rest}"
-
-
-class Leaderless(Event, frozen=True):
-    seconds: float
-
-    def __str__(self) -> str:
-        return (
-            f"no topic server for {self.seconds:.0f} s: empty topics and dead nodes stay "
-            "until one leads (manage.py topicserver)"
-        )
-
-
-class Waiting(Event, frozen=True):
-    reason: str
-
-    def __str__(self) -> str:
-        return f"waiting for the engine: {self.reason}"
-
-
-class Evicts(Event, frozen=True):
-    policy: str
-
-    def __str__(self) -> str:
-        return (
-            f"the engine's maxmemory-policy is {self.policy}: once it is full it drops topics and members of topics. "
-            "Set it to noeviction"
-        )
-
-
-def log_event(event: Event) -> None:
-    """Write an event to the log: what somebody should see to as a warning."""
-    urgent = isinstance(event, Demoted | Leaderless | Evicts | Waiting)
-    logger.log(logging.WARNING if urgent else logging.INFO, "%s", event)
-
-
-def amount(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def clock(seconds: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
 class Bus(Protocol):
@@ -213,6 +110,7 @@ class TopicServer:
                     await self._attend()
                 except EngineUnavailable as error:
                     self._silence.forget()
+                    self._last_leader = time.monotonic()  # there may be one; nobody can know
                     self._say(Waiting(reason=str(error)), type(error))
                     await self._rest(self._lease * RETRY)
                 except Exception:  # whatever it is, topics must not pile up for it
@@ -362,7 +260,7 @@ class TopicServer:
                 lambda place, node, seen: self._registry.reap(place, *self._credentials, node, seen, self._batch),
                 *grave,
             )
-            if batch.topics or batch.is_over:
+            if batch.topics:
                 self._tell(Removed(node=grave.node, topics=list(batch.topics), is_over=batch.is_over))
             if batch.is_over or batch.is_alive:
                 dead.remove(grave)

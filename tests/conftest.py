@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from realtime import conf
+from realtime.engine.keys import Keys
 from realtime.node import Node
 from realtime.routing import Router
 from tests import engines
@@ -32,6 +33,22 @@ def engine(engine_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     conf.engine.cache_clear()
     yield engine_url
     conf.engine.cache_clear()
+
+
+@pytest.fixture
+def empty_engine(engine: str) -> Iterator[str]:
+    """An engine that holds nothing, and is left so."""
+    engines.empty(engine)
+    yield engine
+    engines.empty(engine)
+
+
+@pytest.fixture(params=[1, 16], ids=["one partition", "16 partitions"])
+def partitions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The project's registry in both sizes, whatever its engine is."""
+    count: int = request.param
+    monkeypatch.setattr(conf, "keys", lambda: Keys(conf.settings().PREFIX, count))
+    return count
 
 
 @pytest.fixture

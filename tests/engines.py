@@ -330,6 +330,13 @@ def keys(url: str) -> int:
         return sum(node.dbsize() for node in found)
 
 
+def empty(url: str) -> None:
+    """Delete every key."""
+    with nodes(url) as found:
+        for node in found:
+            node.flushall()
+
+
 def deafen(url: str) -> int:
     """Kill every connection that listens; return how many there were."""
     with nodes(url) as found:

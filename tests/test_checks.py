@@ -17,7 +17,7 @@ from django.core import checks
 from django.utils.autoreload import BaseReloader
 
 import realtime
-from realtime import Channel, Router, apps, channel, conf, handle_in
+from realtime import Channel, Misconfigured, Router, apps, channel, conf, handle_in
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -129,6 +129,65 @@ def test_a_value_of_the_wrong_type_is_told(settings: Any, key: str, value: Any, 
 def test_a_value_that_serves_as_well_is_not_told(settings: Any, key: str, value: Any) -> None:
     settings.REALTIME = {"ROUTER": f"{HERE}.router", key: value}
     assert told() == []
+
+
+UNFIT = [
+    ("PREFIX", "", "must be 1 to 64 letters, digits, '_', '.' or '-'. The default is 'rt'."),
+    ("PREFIX", "a b", "must be 1 to 64 letters"),
+    ("PREFIX", "{a}", "must be 1 to 64 letters"),
+    ("PREFIX", "a:b", "must be 1 to 64 letters"),
+    ("PREFIX", "a\n", "must be 1 to 64 letters"),
+    ("PREFIX", "x" * 65, "must be 1 to 64 letters"),
+    ("COLLECT_AFTER", (300.0, 60.0), "must be two numbers of seconds, the smaller first: (60, 300)"),
+    ("COLLECT_AFTER", (-1.0, 60.0), "must be two numbers of seconds"),
+    ("COLLECT_AFTER", (0.0, float("inf")), "must be two numbers of seconds"),
+    ("COLLECT_AFTER", (float("nan"), 1.0), "must be two numbers of seconds"),
+    ("COLLECT_BATCH", 0, "must be 1 to 1000, for the engine does nothing else meanwhile. The default is 300."),
+    ("COLLECT_BATCH", 1001, "must be 1 to 1000"),
+    ("LEASE", 0.9, "must be at least 1 second. The default is 10.0."),
+    ("LEASE", float("nan"), "must be at least 1 second"),
+    ("NODE_LEASE", -20.0, "must be at least 1 second"),
+]
+
+
+@pytest.mark.parametrize("key, value, expected", UNFIT, ids=[f"{key} {value!a:.20}" for key, value, _ in UNFIT])
+def test_a_value_that_cannot_be_is_told_and_refused(settings: Any, key: str, value: Any, expected: str) -> None:
+    settings.REALTIME = {"ROUTER": f"{HERE}.router", key: value}
+    assert f"REALTIME[{key!r}] {expected}" in one("realtime.E001")
+    with pytest.raises(Misconfigured) as caught:
+        conf.settings()
+    assert str(caught.value) == f"REALTIME[{key!r}] {conf.unfit(conf.Settings(**{key: value}))[key]}"
+
+
+def test_all_that_cannot_be_is_told_at_once(settings: Any) -> None:
+    settings.REALTIME = {"PREFIX": "", "COLLECT_AFTER": (2, 1), "COLLECT_BATCH": 0, "LEASE": 0, "NODE_LEASE": 0}
+    assert [found for found, _, _ in told()] == ["realtime.E001"] * 5
+
+
+@pytest.mark.parametrize("window", [(60.0,), (1.0, 2.0, 3.0), 60.0, "60"], ids=str)
+def test_the_time_of_collection_is_two_numbers(settings: Any, window: Any) -> None:
+    settings.REALTIME = {"ROUTER": f"{HERE}.router", "COLLECT_AFTER": window}
+    assert "REALTIME['COLLECT_AFTER'] must be of type tuple[float, float]" in one("realtime.E001")
+    with pytest.raises(Misconfigured, match=r"COLLECT_AFTER|of a wrong type.*manage.py check"):
+        conf.settings()
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("PREFIX", "My-site_2.0"),
+        ("PREFIX", "x" * 64),
+        ("COLLECT_AFTER", (0, 0)),
+        ("COLLECT_AFTER", [60, 300]),
+        ("COLLECT_BATCH", 1),
+        ("COLLECT_BATCH", 1000),
+        ("LEASE", 1),
+    ],
+)
+def test_a_value_at_the_edge_is_not_told(settings: Any, key: str, value: Any) -> None:
+    settings.REALTIME = {"ROUTER": f"{HERE}.router", key: value}
+    assert told() == []
+    assert getattr(conf.settings(), key) == value
 
 
 def test_a_setting_that_is_no_dict_is_told(settings: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from realtime import hub as hubs
 from realtime.exceptions import EngineUnavailable
 from realtime.hub import Hub
 from realtime.protocol.messages import Broadcast, Frame
@@ -59,13 +60,19 @@ class Subscriber:
 
 
 class Members:
-    """Writes down what the hub tells of the node's topics."""
+    """Writes down what the hub tells of the node's topics; `gate` holds a join up."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fails = False
 
     async def join(self, topic: str) -> None:
         self.calls.append(f"+{topic}")
+        await self.gate.wait()
+        if self.fails:
+            raise EngineUnavailable
 
     async def leave(self, topic: str) -> None:
         self.calls.append(f"-{topic}")
@@ -210,3 +217,98 @@ async def test_nobody_waits_for_an_echo_that_cannot_come(scene: Scene, end: str)
         scene.hub.unsubscribe("a", listener)
     assert echo.done()
     await scene.settle()
+
+
+# What its members are told
+
+
+async def test_members_hear_of_the_first_the_last_and_the_number_in_between(scene: Scene) -> None:
+    first, second, third = (scene.subscriber(name) for name in "123")
+    for listener in (first, second, third):
+        await scene.hub.subscribe("a", listener)
+    assert scene.members.calls == ["+a", "a:2", "a:3"]
+    for listener in (second, first, third):
+        scene.hub.unsubscribe("a", listener)
+    await scene.settle()
+    assert scene.members.calls == ["+a", "a:2", "a:3", "a:2", "a:1", "-a"]
+
+
+async def test_who_leaves_twice_or_was_never_there_is_not_told(scene: Scene) -> None:
+    first, second = scene.subscriber("1"), scene.subscriber("2")
+    await scene.hub.subscribe("a", first)
+    scene.hub.unsubscribe("a", second)
+    scene.hub.unsubscribe("b", second)
+    scene.hub.unsubscribe("a", first)
+    scene.hub.unsubscribe("a", first)
+    await scene.settle()
+    assert scene.members.calls == ["+a", "-a"]
+
+
+async def test_a_join_before_the_leave_has_begun_is_told_as_a_number(scene: Scene) -> None:
+    first, second = scene.subscriber("1"), scene.subscriber("2")
+    await scene.hub.subscribe("a", first)
+    scene.hub.unsubscribe("a", first)
+    await scene.hub.subscribe("a", second)
+    await scene.settle()
+    assert scene.members.calls == ["+a", "a:1"]
+
+
+async def test_a_join_that_members_refuse_leaves_nothing_behind(scene: Scene) -> None:
+    scene.members.fails = True
+    with pytest.raises(EngineUnavailable):
+        await scene.hub.subscribe("a", scene.subscriber("1"))
+    await scene.settle()
+    assert scene.members.calls == ["+a", "-a"]
+    assert (scene.hub.topics(), scene.bus.listeners) == ([], {})
+    scene.members.fails = False
+    await scene.hub.subscribe("a", scene.subscriber("2"))
+    assert (scene.hub.topics(), list(scene.bus.listeners)) == (["a"], ["a"])
+
+
+async def test_a_join_whose_bus_fails_is_taken_back_from_the_members(scene: Scene) -> None:
+    scene.bus.fails = True
+    with pytest.raises(EngineUnavailable):
+        await scene.hub.subscribe("a", scene.subscriber("1"))
+    await scene.settle()
+    assert scene.members.calls == ["+a", "-a"]
+
+
+@pytest.mark.parametrize("what", ["bus", "members"])
+async def test_a_join_that_hangs_ends_with_all_that_wait_for_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(hubs, "PATIENCE", 0.05)
+    gate: asyncio.Event = getattr(scene, what).gate
+    gate.clear()
+    joins = [scene.hub.subscribe("a", scene.subscriber(str(number))) for number in range(3)]
+    errors = await asyncio.gather(*joins, return_exceptions=True)
+    assert [type(error) for error in errors] == [EngineUnavailable] * 3
+    assert str(errors[0]) == "the engine does not answer"
+    assert scene.hub.topics() == []
+    gate.set()
+    await scene.settle()
+    again = scene.subscriber("again")
+    await scene.hub.subscribe("a", again)
+    scene.publish("a")
+    assert len(again.frames) == 1
+
+
+async def test_topics_do_not_wait_for_each_other(scene: Scene) -> None:
+    quick, slow = scene.members.gate, asyncio.Event()
+    scene.members.gate = slow
+    joining = asyncio.create_task(scene.hub.subscribe("a", scene.subscriber("1")))
+    while scene.members.calls != ["+a"]:
+        await asyncio.sleep(0)
+    scene.members.gate = quick
+    await scene.hub.subscribe("b", scene.subscriber("2"))
+    assert not joining.done()
+    slow.set()
+    await joining
+
+
+async def test_a_resync_tells_every_listener_of_every_topic(scene: Scene) -> None:
+    listeners = [scene.subscriber(str(number)) for number in range(3)]
+    for listener, topic in zip(listeners, "aab", strict=True):
+        await scene.hub.subscribe(topic, listener)
+    scene.hub.resync()
+    assert [listener.resyncs for listener in listeners] == [1, 1, 1]

@@ -14,8 +14,9 @@ I8  Leaders act in the order of their terms, in every partition.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from .keys import Keys, Partition
@@ -43,7 +44,7 @@ class Listed:
     """One node of one partition.
 
     seen    ms of the engine's clock at its last sign of life; -1 once it was declared dead
-    silent  seconds since then
+    silent  seconds since then; of no meaning for a dead one
     topics  how many it holds
     """
 
@@ -51,6 +52,10 @@ class Listed:
     seen: int
     silent: float
     topics: int
+
+    @property
+    def is_dead(self) -> bool:
+        return self.seen < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +210,22 @@ class Registry:
         for topic in dict.fromkeys(topics):
             found.setdefault(self.keys.number(topic), []).append(topic)
         return [(self.keys.partition(number), names) for number, names in found.items()]
+
+
+def merged(partitions: Iterable[Iterable[Listed]]) -> list[Listed]:
+    """Return the nodes of all partitions, each once, in the order of their names.
+
+    One that is declared dead in any of them takes another name everywhere, so it is dead.
+    """
+    found: dict[str, list[Listed]] = {}
+    for node in chain.from_iterable(partitions):
+        found.setdefault(node.name, []).append(node)
+    return [_whole(name, found[name]) for name in sorted(found)]
+
+
+def _whole(name: str, parts: list[Listed]) -> Listed:
+    seen = -1 if any(part.is_dead for part in parts) else max(part.seen for part in parts)
+    return Listed(name, seen, min(part.silent for part in parts), sum(part.topics for part in parts))
 
 
 def eviction_policy() -> Call[str]:

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from realtime import RealtimeError, conf
+from realtime.management.shown import table
 
 
 class Command(BaseCommand):
@@ -19,6 +20,5 @@ class Command(BaseCommand):
         for route in router.routes:
             handler = f"{route.channel.__module__}.{route.channel.__qualname__}"
             rows.append((router.mount, route.pattern, handler, route.name or ""))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            self.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for line in table(rows):
+            self.stdout.write(line)

@@ -10,9 +10,10 @@ import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from realtime import RealtimeError, conf, topics
+from realtime.announcements import Event, amount
 from realtime.engine.layer import RedisChannelLayer
 from realtime.engine.registry import Registry
-from realtime.topicserver import Event, TopicServer, amount
+from realtime.topicserver import TopicServer
 
 LEADS_ANOTHER = 3
 
