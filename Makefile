@@ -3,6 +3,8 @@
 # make test     every test: JavaScript, Python, browser
 # make test-redis    the tests that need an engine, on the redis-server that is installed
 # make test-cluster  the same on a cluster of three
+# make demo-failover  a leader is killed and another paused, and each topic is collected once: to be read, a minute
+# make bench-topics   what a million topics cost, and how long a takeover takes; into bench/results/topics.json
 # make check    format, lint, types; `make format` mends what it can
 # make browser  install the browser that the browser tests drive (Debian, Ubuntu)
 
@@ -15,11 +17,13 @@ VENV = .venv
 DJANGO =
 # What pytest is given, as in PYTEST='-k rooms'
 PYTEST =
+# What the bench is given, as in BENCH='--topics 50000'
+BENCH =
 
 RUN = $(VENV)/bin/python
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: serve test test-redis test-cluster check format browser clean venv
+.PHONY: serve test test-redis test-cluster demo-failover bench-topics check format browser clean venv
 
 serve: venv
 	@$(RUN) manage.py migrate --verbosity 0
@@ -35,6 +39,12 @@ ENGINE_TESTS = tests/engine tests/registry tests/testing tests/test_hub.py tests
 
 test-redis test-cluster: test-%: venv
 	REALTIME_TEST_ENGINE=$* $(RUN) -m pytest $(ENGINE_TESTS) $(PYTEST)
+
+demo-failover: venv
+	@$(RUN) -m bench.failover
+
+bench-topics: venv
+	@$(RUN) -m bench.topics $(BENCH)
 
 check: venv
 	$(RUN) -m ruff format --check .
