@@ -671,6 +671,12 @@ def test_a_lease_that_a_clock_set_back_has_prolonged_is_free(client: Any, keys: 
     assert taken.term > 7
 
 
+def test_a_lease_without_an_end_is_free(client: Any, keys: Keys) -> None:
+    client.set(keys.lease, "7|other|60000|1")
+    assert election.acquire(keys, "one", 60).run(client).holder == "one"
+    assert 0 < client.pttl(keys.lease) <= 60_000
+
+
 def test_a_lease_with_the_time_it_was_given_is_not_free(client: Any, keys: Keys) -> None:
     client.set(keys.lease, "7|other|60000|1000", px=60_000)
     assert election.acquire(keys, "one", 1).run(client) == election.Leader("other", 7, 1.0)

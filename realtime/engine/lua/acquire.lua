@@ -14,8 +14,10 @@ if held then
     redis.call("SET", lease, table.concat({term, holder, ttl, since}, "|"), "PX", ttl)
     return {1, term, since}
   end
-  -- More left than was ever given: the engine's clock was set back, and the holder may be long dead.
-  if redis.call("PTTL", lease) <= tonumber(given) then
+  -- More left than was ever given: the engine's clock was set back, and the holder may be long dead. No end at all, or
+  -- not of this form: somebody set it by hand, and nobody would ever lead.
+  local left = redis.call("PTTL", lease)
+  if term and left >= 0 and left <= tonumber(given) then
     return {0, term, since, holder}
   end
 end

@@ -5,7 +5,7 @@
 local lease = KEYS[1]
 
 local held = redis.call("GET", lease)
-if not held then
+if not held or not string.match(held, "^%d+|.*|%d+|%d+$") then
   return {}
 end
 local now = redis.call("TIME")
