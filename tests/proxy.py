@@ -1,4 +1,4 @@
-"""A small TCP proxy that stands between a client and a server, with a delay and a cut."""
+"""A small TCP proxy that stands between a client and a server, with a delay, a cut and a black hole."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ class Proxy:
 
     target  "/path/of.sock" or ("host", port)
     delay   seconds that every byte waits, each way
+    slow    a word; what holds it waits five times as long
     """
 
-    def __init__(self, target: str | tuple[str, int], delay: float = 0.0) -> None:
+    def __init__(self, target: str | tuple[str, int], delay: float = 0.0, slow: bytes = b"") -> None:
         self.target = target
         self.delay = delay
+        self.slow = slow
         self.port = 0
         self._open = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
+        self._asks_lost = self._answers_lost = False
+        self._broken: set[asyncio.StreamWriter] = set()  # have lost something
 
     async def __aenter__(self) -> Proxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -43,6 +47,17 @@ class Proxy:
         """Swallow whatever comes over what is connected; new connections are let through."""
         self._frozen |= self._writers
 
+    def swallow(self, *, answers_only: bool = False) -> None:
+        """Swallow what is sent, or only what the target answers, until `heal`; connections are made as ever."""
+        self._asks_lost, self._answers_lost = not answers_only, True
+
+    def heal(self) -> None:
+        """Let everything through; a connection that has lost something is closed, for TCP knows no holes."""
+        self._asks_lost = self._answers_lost = False
+        for writer in self._broken & self._writers:
+            writer.transport.abort()
+        self._broken.clear()
+
     def refuse(self) -> None:
         """Close what is connected and everything that connects from now on."""
         self._open = False
@@ -59,20 +74,27 @@ class Proxy:
             far_reader, far_writer = await asyncio.open_unix_connection(self.target)
         else:
             far_reader, far_writer = await asyncio.open_connection(*self.target)
-        self._writers |= {writer, far_writer}
-        for source, sink in ((reader, far_writer), (far_reader, writer)):
-            task = asyncio.create_task(self._pump(source, sink))
+        ends = {writer, far_writer}
+        self._writers |= ends
+        for source, sink, answers in ((reader, far_writer, False), (far_reader, writer, True)):
+            task = asyncio.create_task(self._pump(source, sink, ends, answers))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, ends: set[asyncio.StreamWriter], answers: bool
+    ) -> None:
         loop = asyncio.get_running_loop()
         try:
             while data := await source.read(65536):
                 if sink in self._frozen:
                     continue
+                if self._answers_lost if answers else self._asks_lost:
+                    self._broken |= ends
+                    continue
                 if self.delay:
-                    loop.call_later(self.delay, sink.write, data)
+                    times = 5 if self.slow and self.slow in data else 1
+                    loop.call_later(times * self.delay, sink.write, data)
                 else:
                     sink.write(data)
         except ConnectionError:

@@ -140,6 +140,10 @@ class Subscriptions:
             reply = await self._connection.read_response(timeout=QUIET, disconnect_on_error=False)
         except (TimeoutError, redis.TimeoutError):
             reply = None
+        except redis.ResponseError as refusal:
+            if not self._asked:
+                raise
+            reply = refusal  # of our PING, by an engine that cannot write to its disk, or is busy: it lives
         if reply is None:
             await self._ask()
             return
