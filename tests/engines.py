@@ -273,6 +273,14 @@ def _links(client: redis.Redis) -> int:
 
 
 @contextmanager
+def one(**options: Any) -> Iterator[Engine]:
+    """A server of one test's own: Debian's Redis where REALTIME_TEST_ENGINE says "redis", the bundled Valkey else."""
+    kind = redis7 if os.environ.get("REALTIME_TEST_ENGINE") == "redis" else valkey
+    with kind(**options) as engine:
+        yield engine
+
+
+@contextmanager
 def of_the_tests() -> Iterator[str]:
     """The engine that REALTIME_TEST_ENGINE names: the embedded one where it is empty, "redis" or "cluster"."""
     chosen = os.environ.get("REALTIME_TEST_ENGINE", "")

@@ -51,8 +51,8 @@ async def until(true: Callable[[], Any], what: str, patience: float = PATIENCE) 
 
 @contextmanager
 def engine_of_its_own(patch: pytest.MonkeyPatch, **options: Any) -> Iterator[engines.Engine]:
-    """A Valkey for one test, which the verbs of this process and every process that it starts use."""
-    with engines.valkey(**options) as engine:
+    """An engine for one test, which the verbs of this process and every process that it starts use."""
+    with engines.one(**options) as engine:
         patch.setenv("REDIS_URL", engine.url)
         conf.engine.cache_clear()
         try:

@@ -110,7 +110,7 @@ async def test_when_the_clocks_of_a_node_and_of_the_leader_jump_nothing_happens(
     with (
         Clock(folders[0]) as of_node,
         Clock(folders[1]) as of_leader,
-        engines.valkey() as engine,
+        engines.one() as engine,
         Judge(engine.url) as judge,
         Candidate(engine.url, **of_leader.environment) as leader,
         Server("uvicorn", DJANGO_SETTINGS_MODULE=SETTINGS, REDIS_URL=engine.url, **of_node.environment) as server,

@@ -27,7 +27,7 @@ from tests.servers import servers, wait_until
 @pytest.fixture
 def judge() -> Iterator[Judge]:
     """An engine of the test's own, so that counts are exact."""
-    with engines.valkey() as engine, Judge(engine.url) as judge:
+    with engines.one() as engine, Judge(engine.url) as judge:
         yield judge
 
 
