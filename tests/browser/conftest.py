@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests import engines
 from tests.browser.cable import Cable
 from tests.browser.visitor import Visitor
 from tests.servers import Server
@@ -50,6 +51,13 @@ def browser(chromium_path: str) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=QUIET)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def engine_url() -> Iterator[str]:
+    """An engine of their own: the server stays until the end, and would stand for election in the tests of others."""
+    with engines.of_the_tests() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
