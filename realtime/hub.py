@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from .engine.subscriptions import Listener
+from .engine.subscriptions import Bus
 from .exceptions import EngineUnavailable, ProtocolError
 from .lanes import Lanes
 from .protocol.messages import Broadcast, Frame
@@ -17,13 +17,6 @@ logger = logging.getLogger("realtime.hub")
 
 # For a join to be confirmed by the engine. A client that waits longer gives up by itself (phoenix.js: 10 s).
 PATIENCE = 5.0
-
-
-class Bus(Protocol):
-    """What the hub needs of the channel layer."""
-
-    async def subscribe(self, channel: str, listener: Listener) -> None: ...
-    async def unsubscribe(self, channel: str) -> None: ...
 
 
 class Members(Protocol):
@@ -75,6 +68,7 @@ class Hub:
             # All of it, for others may hold the lane with a join that goes the same way.
             async with asyncio.timeout(PATIENCE), self._lanes.of(topic):
                 if found := self._topics.get(topic):
+                    await self._bus.confirmed(self._channel_of(topic))  # it may have been lost
                     found.subscribers.add(subscriber)
                     self._members.changed(topic, len(found.subscribers))
                 else:

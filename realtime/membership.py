@@ -9,11 +9,12 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from .engine.election import identity
 from .engine.registry import Registry
 from .engine.scripts import Call
+from .engine.subscriptions import Bus
 from .exceptions import EngineUnavailable
 from .lanes import Lanes
 from .tasks import end, spawn
@@ -28,16 +29,11 @@ TRIES = 3  # of a join: each time the node was declared dead again
 DOUBTS = 2  # heartbeats that compare names, after a command whose answer was lost: it may yet be carried out
 
 
-class Alarm(Protocol):
-    """What tells that the engine was away."""
-
-    async def subscribe(self, channel: str, listener: Any) -> None: ...
-
-
 class Membership:
     """The registry's view of one node. Use it on one loop.
 
     call    runs a Call on the engine; raises EngineUnavailable
+    aside   the same, without waiting behind others; `call` where there is none
     bus     tells by a gap that the engine was away
     lease   seconds that the node may be silent before it is declared dead
     resync  tells every client of the node to join again
@@ -51,7 +47,8 @@ class Membership:
         registry: Registry,
         call: Callable[[Call[Any]], Awaitable[Any]],
         *,
-        bus: Alarm,
+        aside: Callable[[Call[Any]], Awaitable[Any]] | None = None,
+        bus: Bus,
         lease: float,
         resync: Callable[[], None],
     ) -> None:
@@ -59,6 +56,7 @@ class Membership:
         self._registry = registry
         self._partitions = registry.keys.partitions()
         self._call = call
+        self._aside = aside or call
         self._bus = bus
         self._lease = lease
         self._resync = resync
@@ -71,6 +69,7 @@ class Membership:
         self._introducing = asyncio.Lock()
         self._beating: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
+        self._reconciling: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._compare = 0  # at so many heartbeats, the topics by name: an answer was lost, or the engine was away
 
@@ -111,7 +110,7 @@ class Membership:
 
     async def stop(self) -> None:
         """Leave the registry. Raises nothing: a node that cannot say goodbye is declared dead in time."""
-        await end(self._beating, self._reporting)
+        await end(self._beating, self._reporting, self._reconciling)
         if self._is_known:
             self._is_known = False
             try:
@@ -193,7 +192,7 @@ class Membership:
             return  # somebody else has seen to it
         self._is_known = False
         self._was_dead = True  # until the new name is known; the engine may be away just now
-        logger.warning("the engine holds this node for dead: its clients join again")
+        logger.warning("the engine knows this node no more (was it silent for long?): its clients join again")
         await self._introduce()
 
     async def _beat(self) -> None:
@@ -223,14 +222,24 @@ class Membership:
         if -1 in held:
             await self._rename(name)
             return
-        for number, count in enumerate(held):
-            if self._compare or count != len(self._wanted[number]):
-                await self._reconcile(number)
-        self._compare = max(0, self._compare - 1)
+        wrong = [n for n, count in enumerate(held) if self._compare or count != len(self._wanted[n])]
+        if wrong and self._reconciling is None:
+            self._compare = max(0, self._compare - 1)
+            self._reconciling = spawn(self._reconcile(wrong))
         if self._changed and self._reporting is None:
             self._reporting = spawn(self._report())
 
-    async def _reconcile(self, number: int) -> None:
+    async def _reconcile(self, partitions: list[int]) -> None:
+        """Compare with the engine what this node is in. Beside the heartbeats, for it may take longer than a lease."""
+        try:
+            for number in partitions:
+                await self._compare_names(number)
+        except EngineUnavailable:
+            self._doubt()
+        finally:
+            self._reconciling = None
+
+    async def _compare_names(self, number: int) -> None:
         """Compare by name what the engine believes that this node holds, and put it right."""
         held: set[str] = set()
         cursor = -1
@@ -251,4 +260,4 @@ class Membership:
 
     async def _everywhere(self, calls: Iterable[Call[T]]) -> list[T]:
         """Run one call in each partition."""
-        return list(await asyncio.gather(*map(self._call, calls)))
+        return list(await asyncio.gather(*map(self._aside, calls)))

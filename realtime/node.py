@@ -34,8 +34,10 @@ logger = logging.getLogger("realtime.node")
 
 # How long a broadcast waits to be seen back on its own node. It takes longer only when the bus breaks in between.
 ECHO = 1.0
-# How long the end of a server waits for an engine that does not answer: leases end by themselves.
+# How long a server that ends takes for the engine to hear of it: leases end by themselves.
 GOODBYE = 2.0
+# What topics were collected is logged once in so many seconds.
+GATHER = 10.0
 
 
 class Node:
@@ -50,7 +52,12 @@ class Node:
         self.layer = RedisChannelLayer(engine=engine, prefix=self.keys.layer)
         self.workers = Workers(settings.THREADS)
         self.membership = Membership(
-            registry, self.call, bus=self.layer, lease=settings.NODE_LEASE, resync=self._resync
+            registry,
+            self.call,
+            aside=self.call_aside,
+            bus=self.layer,
+            lease=settings.NODE_LEASE,
+            resync=self._resync,
         )
         self.hub = Hub(self.layer, self.membership, self.keys.bus, self.spawn)
         self.wheel = Wheel()
@@ -80,19 +87,24 @@ class Node:
         settings = self.settings
         self._topicserver = TopicServer(
             self.registry,
-            self.call,
+            self.call_aside,
             bus=self.layer,
             lease=settings.LEASE,
             node_lease=settings.NODE_LEASE,
             batch=settings.COLLECT_BATCH,
             tell=log_event,
             competes=settings.TOPIC_SERVER,
+            gather=GATHER,
         )
         self._election = spawn(self._topicserver.run())
 
     async def call(self, call: Call[T]) -> T:
         """Run a call on the engine. Raises EngineUnavailable."""
         return await self.layer.call(call.arun)
+
+    async def call_aside(self, call: Call[T]) -> T:
+        """The same for what must not wait behind a crowd of joins: the leases."""
+        return await self.layer.call(call.arun, aside=True)
 
     def new_id(self) -> str:
         """Return an id that no other channel of the cluster has."""

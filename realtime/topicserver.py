@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from .announcements import Collected, Demoted, Event, Evicts, Leaderless, Leading, Released, Removed, Standby, Waiting
 from .engine import election
@@ -16,6 +16,7 @@ from .engine.election import Leader, identity
 from .engine.keys import Partition
 from .engine.registry import Batch, Registry, eviction_policy
 from .engine.scripts import Call
+from .engine.subscriptions import Bus
 from .exceptions import EngineUnavailable
 from .silence import Silence
 
@@ -28,11 +29,6 @@ IDLE = 1.0  # seconds between two looks for topics whose time has come
 SHARE = 9  # seconds of rest for each second of work: a tenth of the engine's time at most
 LEAST_REST = 0.02
 GOODBYE = 2.0  # seconds that the end waits for an engine that does not answer
-TELL = 1.0  # seconds in which what was collected is told in one line
-
-
-class Bus(Protocol):
-    async def subscribe(self, channel: str, listener: Any) -> None: ...
 
 
 class _Overruled(Exception):
@@ -53,6 +49,7 @@ class TopicServer:
     batch       topics, or members of dead nodes, in one script
     tell        is told every Event
     competes    False: only watch whether there is a leader
+    gather      seconds in which what was collected is told in one announcement
     """
 
     def __init__(
@@ -66,6 +63,7 @@ class TopicServer:
         batch: int = 300,
         tell: Callable[[Event], None],
         competes: bool = True,
+        gather: float = 1.0,
     ) -> None:
         self.holder = identity()
         self._registry = registry
@@ -77,6 +75,7 @@ class TopicServer:
         self._batch = batch
         self._tell = tell
         self._competes = competes
+        self._gather = gather
         self._silence: Silence[tuple[Partition, str]] = Silence(node_lease, 2 * LOOK * node_lease)
         self._wake = asyncio.Event()
         self._stopping = False
@@ -88,6 +87,7 @@ class TopicServer:
         self._said: tuple[object, ...] = ()
         self._collected: list[str] = []  # and not yet told
         self._tell_at = 0.0
+        self._owed = 0.0  # seconds of rest
 
     # Listening to the bus
 
@@ -116,7 +116,6 @@ class TopicServer:
                 except Exception:  # whatever it is, topics must not pile up for it
                     logger.exception("the topic server broke")
                     await self._rest(self._lease * RETRY)
-                self._miss_leader()
         finally:
             await self._hand_over()
 
@@ -167,15 +166,18 @@ class TopicServer:
         await self._rest(self._lease * RETRY)
 
     async def _watch(self) -> None:
-        if await self._call(election.leader(self._registry.keys)):
+        leader = await self._call(election.leader(self._registry.keys))
+        alone = time.monotonic() - self._last_leader
+        if leader is not None or alone > 2 * self._lease:
             self._last_leader = time.monotonic()
+        if leader is None and alone > 2 * self._lease:
+            self._tell(Leaderless(seconds=alone))
         await self._rest(self._lease / 2)
 
     async def _campaign(self) -> Leader:
         """Take or renew the lease, and return who leads. Raises _Overruled when it was ours and is another's now."""
         asked = time.monotonic()  # before the question: the lease begins no earlier
         leader: Leader = await self._call(election.acquire(self._registry.keys, self.holder, self._lease, self._heard))
-        self._last_leader = time.monotonic()
         if leader.holder == self.holder:
             self._leading = leader
             self._renew_at = asked + self._lease / RENEWALS * random.uniform(0.8, 1.0)
@@ -218,7 +220,7 @@ class TopicServer:
                 more = await self._sweep()
                 more = await self._bury(dead) or more
                 if not more:
-                    await self._rest(min(IDLE, self._lease / RENEWALS / 2))
+                    await self._rest(min(IDLE, self._lease / RENEWALS / 2, self._node_lease * LOOK))
         finally:
             self._tell_collected()
 
@@ -237,10 +239,10 @@ class TopicServer:
                 lambda place: self._registry.collect(place, *self._credentials, self._batch), partition
             )
             if batch.topics and not self._collected:
-                self._tell_at = time.monotonic() + TELL
+                self._tell_at = time.monotonic() + self._gather
             self._collected += batch.topics
             more = more or len(batch.topics) >= self._batch
-        if not more or time.monotonic() >= self._tell_at:
+        if time.monotonic() >= self._tell_at:
             self._tell_collected()
         return more
 
@@ -267,15 +269,17 @@ class TopicServer:
         return bool(dead)
 
     async def _act(self, make: Callable[..., Call[Batch]], *about: Any) -> Batch:
-        """Run a script as the leader, and rest for nine times as long. Raises _Overruled."""
+        """Run a script as the leader, and rest for nine times as long, soon. Raises _Overruled."""
         if time.monotonic() >= self._renew_at:
             await self._campaign()
         began = time.monotonic()
         batch: Batch = await self._call(make(*about))
         if batch.newer:
             raise _Overruled(_term(batch.newer))
-        if batch.topics:
-            await self._rest(max(LEAST_REST, SHARE * (time.monotonic() - began)))
+        self._owed += SHARE * (time.monotonic() - began)
+        if self._owed >= LEAST_REST:
+            owed, self._owed = self._owed, 0.0
+            await self._rest(owed)
         return batch
 
     # private
@@ -312,12 +316,6 @@ class TopicServer:
         if self._said != (type(event), *facts):
             self._said = (type(event), *facts)
             self._tell(event)
-
-    def _miss_leader(self) -> None:
-        alone = time.monotonic() - self._last_leader
-        if alone > 2 * self._lease:
-            self._last_leader = time.monotonic()
-            self._tell(Leaderless(seconds=alone))
 
 
 class _Grave(NamedTuple):

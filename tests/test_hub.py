@@ -31,6 +31,9 @@ class Bus:
             raise EngineUnavailable
         self.listeners[channel] = listener
 
+    async def confirmed(self, channel: str) -> None:
+        """Nothing is ever lost."""
+
     async def unsubscribe(self, channel: str) -> None:
         self.calls.append(f"-{channel}")
         await self.gate.wait()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from realtime import announcements, topicserver
+from realtime import announcements
 from realtime.announcements import (
     Collected,
     Demoted,
@@ -252,10 +252,7 @@ async def test_one_that_is_stopped_before_it_ran_does_nothing(stage: Stage) -> N
 
 
 @pytest.mark.parametrize("amount", [1, 99, 100, 250, 700])
-async def test_what_is_collected_in_batches_is_told_at_once(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, amount: int
-) -> None:
-    monkeypatch.setattr(topicserver, "TELL", 1000.0)
+async def test_what_is_collected_in_batches_is_told_in_one(stage: Stage, amount: int) -> None:
     names = [f"t:{number}" for number in range(amount)]
     stage.create(*names)
     stage.bear(LIVING, "kept")
@@ -266,10 +263,9 @@ async def test_what_is_collected_in_batches_is_told_at_once(
         assert stage.exists("kept")
 
 
-async def test_long_work_is_told_in_between(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topicserver, "TELL", 0.0)
+async def test_long_work_is_told_in_between(stage: Stage) -> None:
     stage.create(*(f"t:{number}" for number in range(30)))
-    async with stage.candidate(batch=1) as candidate:
+    async with stage.candidate(batch=1, gather=0.0) as candidate:
         await until(lambda: sum(len(event.topics) for event in candidate.of(Collected)) == 30)
         assert len(candidate.of(Collected)) > 1
 

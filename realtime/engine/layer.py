@@ -42,6 +42,10 @@ class RedisChannelLayer(RedisPubSubChannelLayer):
         """Hear an engine's channel from now on. Raises EngineUnavailable."""
         await self._get_layer().shard.listen(channel, listener)
 
+    async def confirmed(self, channel: str) -> None:
+        """Return when a subscription is live, again after it was lost."""
+        await self._get_layer().shard.confirmed(channel)
+
     async def unsubscribe(self, channel: str) -> None:
         await self._get_layer().shard.unsubscribe(channel)
 
@@ -49,12 +53,12 @@ class RedisChannelLayer(RedisPubSubChannelLayer):
         """Publish, and return when the engine has taken it. Raises EngineUnavailable."""
         await self._get_layer().shard.publish(channel, data)
 
-    async def call(self, run: Callable[[Any], Awaitable[T]]) -> T:
-        """Run `run(client)` with the client that publishes.
+    async def call(self, run: Callable[[Any], Awaitable[T]], *, aside: bool = False) -> T:
+        """Run `run(client)` with the client that publishes; `aside`, with one that has no such crowd before it.
 
         Raises EngineUnavailable when it takes longer than TIMEOUT or the engine does not answer.
         """
-        return await self._get_layer().shard.call(run)
+        return await self._get_layer().shard.call(run, aside=aside)
 
     async def aclose(self) -> None:
         """Close what the running loop has open."""
@@ -97,6 +101,7 @@ class _Shard:
     def __init__(self, engine: Engine, layer: _LoopLayer) -> None:
         self._layer = layer
         self._client = async_client(engine)
+        self._aside = async_client(engine)  # for leases: whoever is late with one is held for dead
         self._subscriptions = Subscriptions(connector(engine))
 
     async def listen(self, channel: str, listener: Listener) -> None:
@@ -105,21 +110,25 @@ class _Shard:
     async def subscribe(self, channel: str) -> None:
         await self.listen(channel, _Queues(self._layer, channel))
 
+    async def confirmed(self, channel: str) -> None:
+        await self._subscriptions.confirmed(channel)
+
     async def unsubscribe(self, channel: str) -> None:
         await self._subscriptions.unsubscribe(channel)
 
     async def publish(self, channel: str, data: bytes) -> None:
         await self.call(lambda client: apublish(client, channel, data))
 
-    async def call(self, run: Callable[[Any], Awaitable[T]]) -> T:
+    async def call(self, run: Callable[[Any], Awaitable[T]], *, aside: bool = False) -> T:
         # One limit for all of it: to wait for a free connection, and then for the answer, could take twice as long.
         with translated():
             async with asyncio.timeout(TIMEOUT):
-                return await run(self._client)
+                return await run(self._aside if aside else self._client)
 
     async def flush(self) -> None:
         await self._subscriptions.aclose()
         await self._client.aclose()
+        await self._aside.aclose()
 
 
 class _Queues:

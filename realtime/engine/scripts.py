@@ -9,7 +9,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -25,16 +25,16 @@ class Script:
     """text  Lua; its header names KEYS, ARGV and what it returns"""
 
     text: str
+    sha: str = field(init=False)
 
-    @property
-    def sha(self) -> str:
-        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
 
 
 @functools.cache
 def script(name: str) -> Script:
     """Return the script of lua/<name>.lua, with what it includes."""
-    return Script(INCLUDE.sub(lambda found: _text(found[1]), _text(name)))
+    return Script(whole(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +74,7 @@ class Call(Generic[T]):
         return ("EVAL", self.script.text, *self.command[2:])
 
 
-def _text(name: str) -> str:
-    return (FOLDER / f"{name}.lua").read_text()
+def whole(name: str, edit: Callable[[str, str], str] = lambda name, text: text) -> str:
+    """Return the text of a file, with what it includes in its place. `edit` may change each file's, by its name."""
+    text = edit(name, (FOLDER / f"{name}.lua").read_text())
+    return INCLUDE.sub(lambda found: whole(found[1], edit), text)

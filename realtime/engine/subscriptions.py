@@ -23,6 +23,14 @@ LONGEST_PAUSE = 2.0
 NAMES_PER_COMMAND = 500
 
 
+class Bus(Protocol):
+    """What others need of the one that has the subscriptions; see Subscriptions."""
+
+    async def subscribe(self, channel: str, listener: Listener) -> None: ...
+    async def unsubscribe(self, channel: str) -> None: ...
+    async def confirmed(self, channel: str) -> None: ...
+
+
 class Listener(Protocol):
     def message(self, data: bytes) -> None:
         """Take one message of the channel."""
@@ -50,6 +58,8 @@ class Subscriptions:
         self._connection: Any = None
         self._reader: asyncio.Task[None] | None = None
         self._asked = False
+        self._fault = ""  # why there is no connection
+        self._was_open = False
 
     async def subscribe(self, channel: str, listener: Listener) -> None:
         """Return once the engine has confirmed: whatever is published after that is heard.
@@ -66,7 +76,13 @@ class Subscriptions:
             await asyncio.wait_for(asyncio.shield(subscription.confirmed), TIMEOUT)
         except TimeoutError:
             await self.unsubscribe(channel)
-            raise EngineUnavailable("the engine did not confirm a subscription in time") from None
+            why = self._fault or "it did not confirm a subscription in time"
+            raise EngineUnavailable(f"the engine does not answer: {why}") from None
+
+    async def confirmed(self, channel: str) -> None:
+        """Return when the engine has confirmed a subscription, again after it was lost."""
+        if (subscription := self._wanted.get(channel)) and not subscription.confirmed.done():
+            await asyncio.shield(subscription.confirmed)
 
     async def unsubscribe(self, channel: str) -> None:
         if self._wanted.pop(channel, None) is not None:
@@ -100,13 +116,14 @@ class Subscriptions:
                 await self._open()
                 if failures:
                     logger.warning("the engine is back")
-                failures = 0
+                failures, self._fault, self._was_open = 0, "", True
                 while True:
                     await self._read()
             except (redis.RedisError, OSError, EngineUnavailable) as error:
                 if not failures:
-                    logger.warning("lost the engine: %s", error)
+                    logger.warning("lost the engine: %s" if self._was_open else "no engine: %s", error)
                 failures += 1
+                self._fault = str(error)
             except Exception:  # whatever it is, topics must not go deaf for it
                 logger.exception("the bus broke")
                 failures += 1

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from realtime.engine.scripts import FOLDER, INCLUDE, Script
+from realtime.engine.scripts import Script, whole
 from realtime.engine.scripts import script as packaged
 from tests.registry.world import INVARIANTS, World, walk
 
@@ -47,13 +47,12 @@ class Mutation:
     holds: tuple[str, ...] = INVARIANTS
 
     def script(self) -> Callable[[str], Script]:
-        def text(name: str) -> str:
-            text = (FOLDER / f"{name}.lua").read_text()
+        def edited(name: str, text: str) -> str:
             for edit in self.edits:
                 text = edit.of(text) if edit.file == name else text
             return text
 
-        return functools.cache(lambda name: Script(INCLUDE.sub(lambda found: text(found[1]), text(name))))
+        return functools.cache(lambda name: Script(whole(name, edited)))
 
 
 def mutation(name: str, breaks: str, *edits: Edit, holds: tuple[str, ...] = INVARIANTS) -> Mutation:
@@ -189,7 +188,7 @@ MUTATIONS = [
     mutation(
         "acquire takes the term from the clock alone, which may be set back",
         "I8",
-        Edit("acquire", 'math.max(tonumber(redis.call("GET", last_term) or "0") + 1, now)', "now"),
+        Edit("acquire", 'math.max(tonumber(redis.call("GET", last_term) or "0") + 1, at)', "at"),
     ),
     mutation(
         "beat brings a dead node back to life",
@@ -264,7 +263,7 @@ def lose_the_last_term(client: Any, script: Callable[[str], Script]) -> None:
 def test_terms_survive_the_loss_of_the_last_one_because_the_clock_goes_on(client: Any) -> None:
     lose_the_last_term(client, packaged)
     counter_alone = mutation(
-        "acquire takes the term from the counter alone", "I8", Edit("acquire", 'or "0") + 1, now)', 'or "0") + 1, 1)')
+        "acquire takes the term from the counter alone", "I8", Edit("acquire", 'or "0") + 1, at)', 'or "0") + 1, 1)')
     )
     with pytest.raises(AssertionError, match=r"^I8"):
         lose_the_last_term(client, counter_alone.script())

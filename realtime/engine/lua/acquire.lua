@@ -7,6 +7,7 @@
 local lease, last_term = KEYS[1], KEYS[2]
 local caller, ttl, heard = ARGV[1], ARGV[2], ARGV[3]
 
+--# include now
 local held = redis.call("GET", lease)
 if held then
   local term, holder, given, since = string.match(held, "^(%d+)|(.*)|(%d+)|(%d+)$")
@@ -22,11 +23,10 @@ if held then
   end
 end
 -- Terms grow even if the key was lost, as the clock does, or as the fences remember.
-local time = redis.call("TIME")
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local since = string.format("%.0f", now)
-local next = math.max(tonumber(redis.call("GET", last_term) or "0") + 1, now)
-local term = string.format("%.0f", math.max(next, heard + 1))
+local at = now()
+local since = text(at)
+local next = math.max(tonumber(redis.call("GET", last_term) or "0") + 1, at)
+local term = text(math.max(next, heard + 1))
 redis.call("SET", last_term, term)
 redis.call("SET", lease, table.concat({term, caller, ttl, since}, "|"), "PX", ttl)
 return {1, term, since}

@@ -6,10 +6,10 @@
 local nodes, held = KEYS[1], KEYS[2]
 local node, is_new = ARGV[1], ARGV[2] == "new"
 
+--# include now
 local seen = redis.call("ZSCORE", nodes, node)
 if seen and tonumber(seen) < 0 or not seen and not is_new then
   return -1
 end
-local now = redis.call("TIME")
-redis.call("ZADD", nodes, string.format("%.0f", now[1] * 1000 + math.floor(now[2] / 1000)), node)
+redis.call("ZADD", nodes, text(now()), node)
 return redis.call("SCARD", held)

@@ -7,12 +7,12 @@ local fence_key, topics, created, due, ledger = KEYS[1], KEYS[2], KEYS[3], KEYS[
 local term, holder, limit, members = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 --# include fence
+--# include now
 local newer = fence(fence_key, term, holder)
 if newer then
   return {newer}
 end
-local now = redis.call("TIME")
-local until_now = string.format("%.0f", now[1] * 1000 + math.floor(now[2] / 1000))
+local until_now = text(now())
 local collected = {""}
 for _, topic in ipairs(redis.call("ZRANGE", due, "-inf", until_now, "BYSCORE", "LIMIT", 0, limit)) do
   redis.call("ZREM", due, topic)

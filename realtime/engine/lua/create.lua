@@ -7,8 +7,7 @@ local topics, created, due, window = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local own_window, seed = ARGV[1], ARGV[2]
 
 --# include due_time
-local now = redis.call("TIME")
-local born = string.format("%.0f", now[1] * 1000 + math.floor(now[2] / 1000))
+local born = text(now())
 local new = 0
 for i = 3, #ARGV do
   local topic = ARGV[i]

@@ -5,8 +5,8 @@
 -- Returns  {now in ms, {node, ms of its last sign of life or -1 if it is dead, topics it holds}, ...}
 local nodes, held = KEYS[1], ARGV[1]
 
-local now = redis.call("TIME")
-local found = {string.format("%.0f", now[1] * 1000 + math.floor(now[2] / 1000))}
+--# include now
+local found = {text(now())}
 local listed = redis.call("ZRANGE", nodes, 0, -1, "WITHSCORES")
 for i = 1, #listed, 2 do
   found[#found + 1] = {listed[i], listed[i + 1], redis.call("SCARD", held .. listed[i])}

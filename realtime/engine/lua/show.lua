@@ -6,14 +6,14 @@
 local topics, created, due, members = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local topic = ARGV[1]
 
+--# include now
 if not redis.call("ZSCORE", topics, topic) then
   return {}
 end
-local time = redis.call("TIME")
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local at = now()
 local due_at = redis.call("ZSCORE", due, topic)
-local age = string.format("%.0f", now - (redis.call("HGET", created, topic) or now))
-local found = {age, due_at and string.format("%.0f", due_at - now) or ""}
+local age = text(at - (redis.call("HGET", created, topic) or at))
+local found = {age, due_at and text(due_at - at) or ""}
 for _, value in ipairs(redis.call("HGETALL", members)) do
   found[#found + 1] = value
 end
