@@ -170,12 +170,16 @@ class Actor:
                 self._ending, self._close = LEFT, {}
             else:
                 await self._event(message)
+        except EngineUnavailable as error:  # from after_join; it says all there is to know
+            logger.warning("%s ended on %r in %r: %s", self._name, message.event, self.topic, error)
+            self._crash(_without_engine(error))
         except Exception as error:
             logger.exception("%s crashed on %r in %r", self._name, message.event, self.topic)
-            self._client.send(
-                self.serializer.error(self.topic, self.instance.join_ref, self._blame("channel_crash", error))
-            )
-            self._ending, self._close = CRASH, None
+            self._crash(self._blame("channel_crash", error))
+
+    def _crash(self, reason: dict[str, Any]) -> None:
+        self._client.send(self.serializer.error(self.topic, self.instance.join_ref, reason))
+        self._ending, self._close = CRASH, None
 
     # Joins
 
@@ -281,7 +285,8 @@ class Actor:
             if self._entered:
                 self._entered = False
                 await self._terminate(self._ending or CLOSED)
-                self._log("LEFT", self._ending)
+                if self._ending != REFUSED:
+                    self._log("LEFT", self._ending)
             if self._close is not None:
                 self._client.send(self.serializer.close(self.topic, self.instance.join_ref, self._close))
         finally:

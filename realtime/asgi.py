@@ -83,11 +83,8 @@ async def _refuse(scope: Scope, receive: Callable[..., Any], send: Callable[...,
 
 async def _live(application: Any, scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
     """Take part in the server's life, so that nothing of ours outlasts it (daphne has no such protocol)."""
-    if not isinstance(application, ASGIHandler):
-        try:
-            await application(scope, receive, send)
-        finally:
-            await _stop()
+    if not isinstance(application, ASGIHandler) and await _lives(application, scope, receive, send):
+        await _stop()
         return
     while True:
         event = (await receive())["type"]
@@ -96,6 +93,24 @@ async def _live(application: Any, scope: Scope, receive: Callable[..., Any], sen
         await send({"type": f"{event}.complete"})
         if event == "lifespan.shutdown":
             return
+
+
+async def _lives(application: Any, scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> bool:
+    """Let the application take part, and return whether it knows how to: a ProtocolTypeRouter raises at once."""
+    has_begun = False
+
+    async def noted() -> Any:
+        nonlocal has_begun
+        has_begun = True
+        return await receive()
+
+    try:
+        await application(scope, noted, send)
+    except Exception:
+        if has_begun:
+            await _stop()
+            raise
+    return has_begun
 
 
 async def _stop() -> None:

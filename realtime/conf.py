@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+import msgspec
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
@@ -63,14 +64,24 @@ def settings() -> Settings:
         raise Misconfigured(f"REALTIME must be a dict, not {type(given).__name__}")
     for key, hint in unknown(given).items():
         raise Misconfigured(f"REALTIME has no key {key!r}: {hint}")
+    for key, fault in mistyped(given).items():
+        raise Misconfigured(f"REALTIME[{key!r}] {fault}")
     found = Settings(**given)
-    try:
-        faults = unfit(found)
-    except TypeError as error:
-        raise Misconfigured(f"REALTIME has a value of a wrong type, which manage.py check names: {error}") from error
-    for key, fault in faults.items():
+    for key, fault in unfit(found).items():
         raise Misconfigured(f"REALTIME[{key!r}] {fault}")
     return found
+
+
+def mistyped(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return which values are of a wrong type, each with why: never the value, which may be a URL with a password."""
+    types = get_type_hints(Settings)
+    faults = {}
+    for key, value in given.items():
+        try:
+            msgspec.convert(value, types[key])
+        except msgspec.ValidationError:
+            faults[key] = f"must be of type {Settings.__annotations__[key]}, not {type(value).__name__}"
+    return faults
 
 
 def unfit(found: Settings) -> dict[str, str]:
@@ -82,7 +93,9 @@ def unfit(found: Settings) -> dict[str, str]:
         faults["COLLECT_AFTER"] = "must be two numbers of seconds, the smaller first: (60, 300)"
     if not 1 <= found.COLLECT_BATCH <= 1000:
         faults["COLLECT_BATCH"] = "must be 1 to 1000, for the engine does nothing else meanwhile"
-    faults |= {key: "must be at least 1 second" for key in ("LEASE", "NODE_LEASE") if not getattr(found, key) >= 1}
+    faults |= {
+        key: "must be at least 1 second" for key in ("LEASE", "NODE_LEASE") if not 1 <= getattr(found, key) <= YEAR
+    }
     return faults
 
 

@@ -22,7 +22,7 @@ from .engine.client import sync_client, translated
 from .engine.election import Leader
 from .engine.registry import Found, Listed, merged
 from .engine.scripts import Call
-from .exceptions import TopicInUse
+from .exceptions import InvalidTopic, TopicInUse
 from .payloads import checked_topic
 
 T = TypeVar("T")
@@ -56,11 +56,13 @@ def exists(topic: str) -> bool:
 
 def count(prefix: str = "") -> int:
     """Return how many topics there are, or how many begin with `prefix`."""
+    _check_text(prefix)
     return sum(ask(call) for call in conf.registry().count(prefix))
 
 
 def list(prefix: str = "", limit: int = 1000, after: str = "") -> builtins.list[str]:
     """Return the first topics in the order of their names; `after` the last of them comes the next page."""
+    _check_text(prefix + after)
     if limit < 1:
         return []
     pages = [ask(call) for call in conf.registry().page(prefix, after, limit)]
@@ -80,6 +82,13 @@ def delete(topic: str) -> bool:
     if gone < 0:
         raise TopicInUse(f"{topic!r} is not deleted, because somebody listens: see topics.subscribers({topic!r})")
     return bool(gone)
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidTopic(f"no topic begins with {text!r:.80}, which is not UTF-8") from error
 
 
 # For manage.py topics

@@ -214,7 +214,10 @@ async def test_queries_of_different_channels_run_side_by_side(application: Any) 
         await stop(wire)
 
 
-async def test_a_server_that_tells_of_its_end_lets_the_node_end(application: Any) -> None:
+@pytest.mark.parametrize("inner", ["django", "a ProtocolTypeRouter"])
+async def test_a_server_that_tells_of_its_end_lets_the_node_end(application: Any, inner: str) -> None:
+    if inner != "django":
+        application = with_realtime(ProtocolTypeRouter({"http": get_asgi_application()}))
     wire = await opened(application, "/ws/websocket?vsn=2.0.0")
     await wire.join("t:a")
     assert Node.running() is not None

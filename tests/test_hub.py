@@ -32,7 +32,7 @@ class Bus:
         self.listeners[channel] = listener
 
     async def confirmed(self, channel: str) -> None:
-        """Nothing is ever lost."""
+        await self.gate.wait()
 
     async def unsubscribe(self, channel: str) -> None:
         self.calls.append(f"-{channel}")
@@ -315,3 +315,30 @@ async def test_a_resync_tells_every_listener_of_every_topic(scene: Scene) -> Non
         await scene.hub.subscribe(topic, listener)
     scene.hub.resync()
     assert [listener.resyncs for listener in listeners] == [1, 1, 1]
+
+
+async def test_a_second_listener_waits_until_a_lost_subscription_is_live_again(scene: Scene) -> None:
+    first, second = scene.subscriber("1"), scene.subscriber("2")
+    await scene.hub.subscribe("a", first)
+    scene.bus.gate.clear()
+    joining = asyncio.create_task(scene.hub.subscribe("a", second))
+    await asyncio.sleep(0.01)
+    assert not joining.done()
+    scene.bus.gate.set()
+    await joining
+    scene.publish("a")
+    assert len(second.frames) == 1
+
+
+async def test_a_second_listener_is_refused_while_the_bus_is_away(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.hub.PATIENCE", 0.01)
+    first, second = scene.subscriber("1"), scene.subscriber("2")
+    await scene.hub.subscribe("a", first)
+    scene.bus.gate.clear()
+    with pytest.raises(EngineUnavailable):
+        await scene.hub.subscribe("a", second)
+    scene.bus.gate.set()
+    scene.publish("a")
+    assert (len(first.frames), len(second.frames)) == (1, 0)

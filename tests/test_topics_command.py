@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from realtime.engine.scripts import Call
 from realtime.management import shown
 from tests import engines
 from tests.commands import Command, run
+from tests.servers import ROOT
 
 pytestmark = pytest.mark.usefixtures("empty_engine")
 
@@ -294,7 +297,7 @@ def test_the_leader_is_shown(partitions: int) -> None:
 
 def test_that_nobody_leads_is_told_and_exits_with_1() -> None:
     output = StringIO()
-    with pytest.raises(CommandError, match="nobody leads: "):
+    with pytest.raises(CommandError, match="nobody leads, so "):
         call_command("topics", "leader", "--json", stdout=output)
     assert json.loads(output.getvalue()) is None
 
@@ -357,7 +360,7 @@ def test_on_a_terminal_progress_is_shown_on_one_line_that_goes_away(monkeypatch:
     ]
     call("delete", "--prefix", "a:599", stderr=terminal)
     said = terminal.getvalue()
-    assert "\r\x1b[Kcreated 5,000 of 6,000 topics" in said and "\r\x1b[Kdeleted 11 topics" in said
+    assert "\r\x1b[Kcreated 5,000 of 6,000 topics" in said and "\r\x1b[Kdeleting: 11 topics so far" in said
     assert said.endswith("\r\x1b[K") and "\n" not in said
 
 
@@ -367,4 +370,27 @@ def test_elsewhere_progress_is_told_of_what_takes_long_alone(monkeypatch: pytest
     assert errors.getvalue() == ""
     monkeypatch.setattr(shown, "SHORT", 0.0)
     call("delete", "a", stderr=errors)
-    assert errors.getvalue() == "deleted 1 topic\n"
+    assert errors.getvalue() == "deleting: 1 topic so far\n"
+
+
+# Beside Django's own options, and in a pipe
+
+
+def test_djangos_options_may_stand_last() -> None:
+    topics.create("a")
+    assert run("topics", "count", "--settings", "chatty.settings", "--no-color", "-v", "2").stdout == "1\n"
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    topics.create(*(f"t:{number:05}" for number in range(20_000)))
+    command = f"{sys.executable} manage.py topics list --limit 20000 | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("t:00000\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["list", "--prefix", "\udcff"], ["list", "--after", "\udcff"], ["count", "--prefix", "\udcff"]]
+)
+def test_a_prefix_that_is_no_text_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(CommandError, match="not UTF-8"):
+        call(*arguments)

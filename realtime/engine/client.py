@@ -118,7 +118,9 @@ def translated() -> Iterator[None]:
     try:
         yield
     except OutOfMemoryError as error:
-        raise EngineFull(f"the engine has reached its maxmemory: {error}") from error
+        raise EngineFull(f"the engine has reached its maxmemory (raise it, or delete topics): {error}") from error
+    except (redis.ResponseError, redis.AuthenticationError) as error:
+        raise EngineUnavailable(f"the engine refuses: {error}") from error
     except (redis.RedisError, RedisClusterException, OSError) as error:
         raise EngineUnavailable(f"the engine does not answer: {str(error) or 'in time'}") from error
 
@@ -239,15 +241,18 @@ def _written(host: str, port: int) -> str:
 
 
 class _EnsuredConnection(redis.UnixDomainSocketConnection):
-    """A connection to the embedded engine: every connect and reconnect first sees to it that it runs."""
+    """A connection to the embedded engine, which is started where it does not run."""
 
     def __init__(self, *, folder: Path, **options: Any) -> None:
         super().__init__(path=str(folder / supervisor.SOCKET), **options)  # type: ignore[no-untyped-call]
         self._folder = folder
 
     def _connect(self) -> Any:
-        embedded.ensure(self._folder)
-        return super()._connect()  # type: ignore[no-untyped-call]
+        try:
+            return super()._connect()  # type: ignore[no-untyped-call]
+        except OSError:
+            embedded.ensure(self._folder)
+            return super()._connect()  # type: ignore[no-untyped-call]
 
 
 class _AsyncEnsuredConnection(redis.asyncio.UnixDomainSocketConnection):
@@ -256,5 +261,8 @@ class _AsyncEnsuredConnection(redis.asyncio.UnixDomainSocketConnection):
         self._folder = folder
 
     async def _connect(self) -> None:
-        await embedded.aensure(self._folder)
-        await super()._connect()  # type: ignore[no-untyped-call]
+        try:
+            await super()._connect()  # type: ignore[no-untyped-call]
+        except OSError:
+            await embedded.aensure(self._folder)
+            await super()._connect()  # type: ignore[no-untyped-call]

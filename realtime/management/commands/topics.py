@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import argparse
 import contextlib
+import os
 import shlex
 import sys
 import time
@@ -23,9 +25,12 @@ BATCH = 5000  # names that are created between two looks at the clock
 PAGE = 1000
 
 NOBODY_LEADS = (
-    "nobody leads: empty topics and dead nodes stay until a topic server does (every node is one, unless "
-    "REALTIME['TOPIC_SERVER'] is off; or manage.py topicserver)"
+    "nobody leads, so empty topics and dead nodes stay: start a server, or manage.py topicserver "
+    "(after a crash another leads by itself, within LEASE + 3 s)"
 )
+# Django takes them from the whole line; its parser of the command takes them before a subcommand only.
+OPTIONS = ("--settings", "--pythonpath", "-v", "--verbosity")
+FLAGS = ("--traceback", "--no-color", "--force-color", "--skip-checks")
 
 
 class Command(BaseCommand):
@@ -40,6 +45,7 @@ class Command(BaseCommand):
             command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
             command.set_defaults(run=run)
             command.add_argument("--json", action="store_true", help="write one JSON document")
+            _add_options_of_django(command)
             return command
 
         command = add("list", self._list, "list the topics in the order of their names")
@@ -170,7 +176,7 @@ class Command(BaseCommand):
                         missing.append(name)
                 except TopicInUse:
                     refused.append(name)
-                progress.tell(f"deleted {amount(deleted, 'topic')}")
+                progress.tell(f"deleting: {amount(deleted, 'topic')} so far")
         lines = [f"deleted {amount(deleted, 'topic')}"]
         if missing:
             lines.append(f"not deleted, because there was none: {some(missing)}")
@@ -182,9 +188,12 @@ class Command(BaseCommand):
 
     def _write(self, document: Any, lines: Iterable[str]) -> None:
         """Write the document for programs, or the lines for people."""
-        for line in [msgspec.json.encode(document).decode()] if self._as_json else lines:
-            self.stdout.write(line)
-        self.stdout.flush()
+        try:
+            for line in [msgspec.json.encode(document).decode()] if self._as_json else lines:
+                self.stdout.write(line)
+            self.stdout.flush()
+        except BrokenPipeError:  # `| head` has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _nothing(self, message: str) -> NoReturn:
         """Say that there is not what was asked for, and exit with 1."""
@@ -194,6 +203,13 @@ class Command(BaseCommand):
 
 def _add_prefix(command: CommandParser, text: str) -> None:
     command.add_argument("--prefix", default="", metavar="PREFIX", help=text)
+
+
+def _add_options_of_django(command: CommandParser) -> None:
+    for option in OPTIONS:
+        command.add_argument(option, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    for flag in FLAGS:
+        command.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def _changes(prefix: str, pause: float) -> Iterator[tuple[float, int]]:
