@@ -14,6 +14,7 @@ import msgspec
 
 from .answers import event_reply, join_reply
 from .exceptions import EngineFull, EngineUnavailable, Refused, Unencodable
+from .framing import Burst
 from .handlers import Channel, Handler, ReplyRef
 from .logs import readable
 from .node import Node
@@ -42,6 +43,9 @@ class Client(Protocol):
     def send(self, frame: Frame) -> None:
         """Queue a frame. Never waits."""
 
+    def send_burst(self, burst: Burst) -> None:
+        """Queue frames that others may get too. Never waits."""
+
     def ended(self, actor: Actor, unread: list[Message]) -> None:
         """Forget the actor; `unread` came too late for it."""
 
@@ -65,7 +69,7 @@ class Actor:
         self.ref: ReplyRef | None = None
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._mailbox: deque[Message] = deque([join.message])
-        self._held: list[Frame] = []
+        self._held: list[Burst] = []
         self._made: list[Coroutine[Any, Any, None]] | None = None  # by the running handler, under DEBUG
         self._entered = False  # join has returned, so terminate is owed
         self._ending: str | None = None
@@ -79,7 +83,7 @@ class Actor:
         """Hand over a message of this topic; it is read after those before it."""
         if len(self._mailbox) >= self._node.settings.MAILBOX and message.event != LEAVE:
             overloaded = Reply("error", {"reason": "overloaded"})
-            self.enqueue(self.serializer.reply(self.topic, message.ref, self.instance.tag, overloaded))
+            self.enqueue(Burst(self.serializer.reply(self.topic, message.ref, self.instance.tag, overloaded)))
             return
         self._mailbox.append(message)
         self._wake()
@@ -100,11 +104,11 @@ class Actor:
 
     # For the hub
 
-    def enqueue(self, frame: Frame) -> None:
+    def enqueue(self, burst: Burst) -> None:
         if self.joined:
-            self._client.send(frame)
+            self._client.send_burst(burst)
         else:
-            self._held.append(frame)
+            self._held.append(burst)
 
     def resync(self) -> None:
         if self.joined and self._ending is None:  # else nothing has been promised to the client yet
@@ -231,8 +235,8 @@ class Actor:
             self._client.send(self.serializer.close(self.topic, self._previous.instance.join_ref, {}))
         self._previous = None
         self.joined = True
-        for frame in self._held:
-            self._client.send(frame)
+        for burst in self._held:
+            self._client.send_burst(burst)
         self._held.clear()
 
     # Events

@@ -6,19 +6,21 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from .actor import CLOSED, DRAINING, DUPLICATE, Actor
 from .exceptions import ProtocolError
+from .framing import Burst
 from .logs import readable
 from .node import Node
-from .outbox import Outbox
+from .outbox import DirectOutbox, Outbox, QueuedOutbox
 from .protocol.limits import Allowance
 from .protocol.messages import JOIN, CloseCode, Frame, Message, Reply, size_of
 from .protocol.serializers import Serializer
 from .protocol.session import Action, Answer, Event, Join, Leave, Session
 from .routing import Match, Router
 from .socket import Socket
-from .wire import Wire
+from .wire import Lane, Wire
 
 logger = logging.getLogger("realtime.socket")
 
@@ -32,7 +34,7 @@ class Connection:
 
     write  sends one frame; may wait while the peer does not read
     close  closes the transport with a code from 4000 to 4999
-    wire   the transport below, or None where it is not known
+    wire   the transport below, or None where it is not known; with a Lane `write` is not used
     """
 
     def __init__(
@@ -56,14 +58,8 @@ class Connection:
         self._session: Session[Match] = Session(router.resolve, node.settings.MAX_TOPICS)
         self._actors: dict[str, Actor] = {}
         self._open = True
-        self._outbox = Outbox(
-            write,
-            wire=wire,
-            max_messages=node.settings.OUTBOX_MESSAGES,
-            max_bytes=node.settings.OUTBOX_BYTES,
-            on_full=self._too_slow,
-            on_lost=self._lost,
-        )
+        self._outbox = self._make_outbox(write)
+        self.send_burst = self._outbox.put
         node.wheel.add(self)
 
     def receive(self, frame: Frame) -> None:
@@ -119,7 +115,7 @@ class Connection:
     # For the actors
 
     def send(self, frame: Frame) -> None:
-        self._outbox.put(frame)
+        self._outbox.put(Burst(frame))
 
     def ended(self, actor: Actor, unread: list[Message]) -> None:
         self._session.ended(actor.instance)
@@ -129,6 +125,18 @@ class Connection:
             self._act(self._session.receive(message))
 
     # private
+
+    def _make_outbox(self, write: Callable[[Frame], Awaitable[None]]) -> Outbox:
+        settings = self._node.settings
+        bounds: dict[str, Any] = {
+            "max_messages": settings.OUTBOX_MESSAGES,
+            "max_bytes": settings.OUTBOX_BYTES,
+            "on_full": self._too_slow,
+            "on_lost": self._lost,
+        }
+        if isinstance(self._wire, Lane):
+            return DirectOutbox(self._wire, put_off=self._node.turn.put_off, **bounds)
+        return QueuedOutbox(write, wire=self._wire, **bounds)
 
     def _act(self, action: Action) -> None:
         match action:

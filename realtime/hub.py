@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from .engine.subscriptions import Bus
 from .exceptions import EngineUnavailable, ProtocolError
+from .framing import Burst
 from .lanes import Lanes
-from .protocol.messages import Broadcast, Frame
+from .protocol.messages import Broadcast
 from .protocol.serializers import Serializer, unpack
 
 logger = logging.getLogger("realtime.hub")
@@ -33,8 +34,8 @@ class Subscriber(Protocol):
     id: str
     serializer: Serializer
 
-    def enqueue(self, frame: Frame) -> None:
-        """Send `frame` in its turn. Never waits."""
+    def enqueue(self, burst: Burst) -> None:
+        """Send `burst` in its turn. Never waits."""
 
     def resync(self) -> None:
         """Tell the client to join again: it may have missed something."""
@@ -46,6 +47,7 @@ class Hub:
     members     who tells the registry of that
     channel_of  topic -> the engine's channel that carries it
     spawn       runs a coroutine in the background, and waits for it before the node ends
+    put_off     calls something at the end of this turn of the loop
     """
 
     def __init__(
@@ -54,11 +56,13 @@ class Hub:
         members: Members,
         channel_of: Callable[[str], str],
         spawn: Callable[[Coroutine[Any, Any, None]], Any],
+        put_off: Callable[[Callable[[], None]], None],
     ) -> None:
         self._bus = bus
         self._members = members
         self._channel_of = channel_of
         self._spawn = spawn
+        self._put_off = put_off
         self._topics: dict[str, _Topic] = {}
         self._lanes = Lanes()  # or a late leave would undo a join
 
@@ -69,6 +73,7 @@ class Hub:
             async with asyncio.timeout(PATIENCE), self._lanes.of(topic):
                 if found := self._topics.get(topic):
                     await self._bus.confirmed(self._channel_of(topic))  # it may have been lost
+                    found.dispatch()  # what came before is not for it
                     found.subscribers.add(subscriber)
                     self._members.changed(topic, len(found.subscribers))
                 else:
@@ -81,6 +86,7 @@ class Hub:
         found = self._topics.get(topic)
         if found is None or subscriber not in found.subscribers:
             return
+        found.dispatch()
         found.subscribers.discard(subscriber)
         if found.subscribers:
             self._members.changed(topic, len(found.subscribers))
@@ -112,7 +118,7 @@ class Hub:
     # private
 
     async def _enter(self, topic: str, subscriber: Subscriber) -> None:
-        entered = self._topics[topic] = _Topic(topic, {subscriber})
+        entered = self._topics[topic] = _Topic(topic, {subscriber}, self._put_off)
         subscribing = asyncio.ensure_future(self._bus.subscribe(self._channel_of(topic), entered))
         try:
             await self._members.join(topic)
@@ -136,34 +142,45 @@ class Hub:
 class _Topic:
     """The listeners of one topic on this node; what the bus calls when something comes in."""
 
-    __slots__ = ("echoes", "live", "name", "subscribers")
+    __slots__ = ("_pending", "_put_off", "echoes", "live", "name", "subscribers")
 
-    def __init__(self, name: str, subscribers: set[Subscriber]) -> None:
+    def __init__(self, name: str, subscribers: set[Subscriber], put_off: Callable[[Callable[[], None]], None]) -> None:
         self.name = name
         self.subscribers = subscribers
         self.live = False
         self.echoes: dict[str, asyncio.Future[None]] = {}
+        self._pending: list[Broadcast] = []
+        self._put_off = put_off
 
     def message(self, data: bytes) -> None:
+        """Take a broadcast; all that come in one turn of the loop are dispatched together, at its end."""
         try:
             broadcast = unpack(self.name, data)
         except ProtocolError as error:
             logger.warning("dropped what was published to %r: %s", self.name, error)
-        else:
-            self.dispatch(broadcast)
+            return
+        if not self._pending:
+            self._put_off(self.dispatch)
+        self._pending.append(broadcast)
 
-    def dispatch(self, broadcast: Broadcast) -> None:
-        """Queue `broadcast` on every subscriber but its sender, encoded once per serializer."""
-        frames: dict[Serializer, Frame] = {}
+    def dispatch(self) -> None:
+        """Queue what came in on every subscriber but its sender, encoded once per serializer."""
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, []
+        senders = {broadcast.sender for broadcast in pending}
+        bursts: dict[Serializer, Burst] = {}
         for subscriber in tuple(self.subscribers):
-            if subscriber.id == broadcast.sender:
-                continue
             serializer = subscriber.serializer
-            if serializer not in frames:
-                frames[serializer] = serializer.fastlane(broadcast)
-            subscriber.enqueue(frames[serializer])
-        if broadcast.mark and (echo := self.echoes.pop(broadcast.mark, None)) and not echo.done():
-            echo.set_result(None)
+            if (burst := bursts.get(serializer)) is None:
+                burst = bursts[serializer] = Burst(*map(serializer.fastlane, pending))
+            if subscriber.id in senders:
+                burst = _without(subscriber.id, pending, burst)
+            if burst.frames:
+                subscriber.enqueue(burst)
+        for broadcast in pending:
+            if broadcast.mark and (echo := self.echoes.pop(broadcast.mark, None)) and not echo.done():
+                echo.set_result(None)
 
     def give_up_echoes(self) -> None:
         for echo in self.echoes.values():
@@ -171,6 +188,12 @@ class _Topic:
         self.echoes.clear()
 
     def gap(self) -> None:
+        self.dispatch()
         self.give_up_echoes()
         for subscriber in tuple(self.subscribers):
             subscriber.resync()
+
+
+def _without(sender: str, pending: list[Broadcast], burst: Burst) -> Burst:
+    """Return the frames of `burst` that `sender` did not send (broadcast_from)."""
+    return Burst(*(frame for broadcast, frame in zip(pending, burst.frames, strict=True) if broadcast.sender != sender))

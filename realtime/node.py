@@ -26,6 +26,7 @@ from .protocol.messages import Broadcast
 from .protocol.serializers import pack
 from .tasks import end, spawn
 from .topicserver import TopicServer
+from .turn import Turn
 from .wheel import Wheel
 from .workers import Workers
 
@@ -59,7 +60,8 @@ class Node:
             lease=settings.NODE_LEASE,
             resync=self._resync,
         )
-        self.hub = Hub(self.layer, self.membership, self.keys.bus, self.spawn)
+        self.turn = Turn()
+        self.hub = Hub(self.layer, self.membership, self.keys.bus, self.spawn, self.turn.put_off)
         self.wheel = Wheel()
         self._topicserver: TopicServer | None = None
         self._election: asyncio.Task[None] | None = None

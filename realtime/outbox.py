@@ -1,27 +1,168 @@
-"""Outbox: what waits to be written to one socket."""
+"""Outbox: what waits to be written to one socket, bounded in messages and bytes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
+from .framing import Burst
 from .protocol.messages import Frame, size_of
 from .tasks import spawn
-from .wire import Wire
+from .wire import Lane, Wire
 
-# With this much in the transport the writer waits, on servers whose `send` does not (daphne).
+# With this much in the transport the writer waits, on servers whose `send` does not.
 HIGH_WATER = 64 * 1024
 PAUSE = 0.02
 
 
-class Outbox:
-    """Frames in order, one write at a time, bounded in messages and bytes; no task while nothing waits.
+class Outbox(Protocol):
+    """Takes frames in order.
 
-    send     writes one frame; may wait while the peer does not read
-    wire     the transport below, or None where it is not known
     on_full  called once when a bound is passed: a slow socket is closed, nothing is ever skipped
     on_lost  called once when the peer is gone
+    """
+
+    def put(self, burst: Burst) -> None:
+        """Write `burst` in its turn. Never waits; does nothing once closed."""
+
+    def stuck_for(self, now: float) -> float:
+        """Return for how many seconds the frame under way has waited for the peer to read."""
+
+    def close(self) -> None:
+        """Drop what waits and stop writing."""
+
+    async def drained(self) -> None:
+        """Return when nothing waits any more."""
+
+
+class DirectOutbox:
+    """Writes to the transport, all of a turn in one write, and what waits, waits there: no task, and no queue.
+
+    put_off  calls something at the end of this turn of the loop
+    """
+
+    __slots__ = (
+        "_arrears",
+        "_closed",
+        "_lane",
+        "_max_bytes",
+        "_max_messages",
+        "_on_full",
+        "_on_lost",
+        "_put_off",
+        "_ready",
+    )
+
+    def __init__(
+        self,
+        lane: Lane,
+        *,
+        put_off: Callable[[Callable[[], None]], None],
+        max_messages: int,
+        max_bytes: int,
+        on_full: Callable[[], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._lane = lane
+        self._put_off = put_off
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._on_full = on_full
+        self._on_lost = on_lost
+        self._ready: list[Burst] = []
+        self._arrears: _Arrears | None = None
+        self._closed = False
+
+    def put(self, burst: Burst) -> None:
+        if self._closed:
+            return
+        if not self._ready:
+            self._put_off(self._flush)
+        self._ready.append(burst)
+
+    def stuck_for(self, now: float) -> float:
+        if backlog := self._lane.backlog():
+            return now - self._settled(backlog, now).progress
+        self._arrears = None
+        return 0.0
+
+    def close(self) -> None:
+        self._closed = True
+        self._ready.clear()
+
+    async def drained(self) -> None:
+        self._flush()
+        while not self._closed and self._lane.backlog():  # noqa: ASYNC110  nothing tells when it no longer does
+            await asyncio.sleep(PAUSE)
+
+    # private
+
+    def _flush(self) -> None:
+        ready = self._ready
+        if not ready:
+            return
+        self._ready = []
+        # Very many sockets get the same burst: all of them are written the same bytes, not a copy each.
+        data = ready[0].framed if len(ready) == 1 else b"".join([burst.framed for burst in ready])
+        # Asked before the write, for some transports hand nothing to the kernel before the turn is over.
+        backlog = self._lane.backlog()
+        if not backlog:
+            self._arrears = None
+        elif not self._may_wait(ready, len(data), backlog):
+            self.close()
+            self._on_full()
+            return
+        try:
+            self._lane.write(data)
+        except ConnectionError:
+            self.close()
+            self._on_lost()
+
+    def _may_wait(self, ready: list[Burst], size: int, backlog: int) -> bool:
+        arrears = self._settled(backlog, asyncio.get_running_loop().time())
+        arrears.add(size, sum(len(burst.frames) for burst in ready))
+        return arrears.messages <= self._max_messages and backlog + size <= self._max_bytes
+
+    def _settled(self, backlog: int, now: float) -> _Arrears:
+        if self._arrears is None:
+            self._arrears = _Arrears(backlog, now)
+        self._arrears.settle(backlog, now)
+        return self._arrears
+
+
+class _Arrears:
+    """What a peer that is behind has yet to read.
+
+    messages  how many; those before it was found to be behind count as one
+    progress  when some of them were read, or it was found to be behind
+    """
+
+    def __init__(self, backlog: int, now: float) -> None:
+        self.messages = 0
+        self.progress = now
+        self._bytes = 0
+        self._marks: deque[tuple[int, int]] = deque()  # up to which byte a write went, and its messages
+        self.add(backlog, 1)
+
+    def add(self, size: int, messages: int) -> None:
+        self._bytes += size
+        self.messages += messages
+        self._marks.append((self._bytes, messages))
+
+    def settle(self, backlog: int, now: float) -> None:
+        """Take note that all but `backlog` bytes were read."""
+        while self._marks and self._marks[0][0] <= self._bytes - backlog:
+            self.messages -= self._marks.popleft()[1]
+            self.progress = now
+
+
+class QueuedOutbox:
+    """Writes through ASGI, one frame at a time; no task while nothing waits.
+
+    send  writes one frame; may wait while the peer does not read
+    wire  the transport below, or None where it is not known
     """
 
     def __init__(
@@ -46,8 +187,26 @@ class Outbox:
         self._closed = False
         self._progress = 0.0
 
-    def put(self, frame: Frame) -> None:
-        """Queue `frame`. Never waits; does nothing once closed."""
+    def put(self, burst: Burst) -> None:
+        for frame in burst.frames:
+            self._put(frame)
+
+    def stuck_for(self, now: float) -> float:
+        return now - self._progress if self._writer is not None else 0.0
+
+    def close(self) -> None:
+        self._closed = True
+        self._frames.clear()
+        if self._writer is not None:
+            self._writer.cancel()
+
+    async def drained(self) -> None:
+        if self._writer is not None:
+            await asyncio.wait([self._writer])
+
+    # private
+
+    def _put(self, frame: Frame) -> None:
         if self._closed:
             return
         self._frames.append(frame)
@@ -58,24 +217,6 @@ class Outbox:
         elif self._writer is None:
             self._progress = asyncio.get_running_loop().time()
             self._writer = spawn(self._write())
-
-    def stuck_for(self, now: float) -> float:
-        """Return for how many seconds the frame under way has waited for the peer to read."""
-        return now - self._progress if self._writer is not None else 0.0
-
-    def close(self) -> None:
-        """Drop what waits and stop writing."""
-        self._closed = True
-        self._frames.clear()
-        if self._writer is not None:
-            self._writer.cancel()
-
-    async def drained(self) -> None:
-        """Return when nothing waits any more."""
-        if self._writer is not None:
-            await asyncio.wait([self._writer])
-
-    # private
 
     async def _room(self) -> None:
         """Wait while the transport is behind; nothing tells when it no longer is, so look."""

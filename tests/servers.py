@@ -22,24 +22,38 @@ COMMANDS = {
     "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "chatty.asgi:application"],
     "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "chatty.asgi:application"],
 }
+TLS = {
+    "daphne": [
+        "-m",
+        "daphne",
+        "-e",
+        "ssl:{port}:interface=127.0.0.1:privateKey={certificate}:certKey={certificate}",
+        "chatty.asgi:application",
+    ],
+    "uvicorn": [*COMMANDS["uvicorn"], "--ssl-keyfile", "{certificate}", "--ssl-certfile", "{certificate}"],
+}
 
 
 class Server:
     """with Server("daphne") as server: …; it may be killed and started again on its port.
 
+    options      more of its command line, as in Server("uvicorn", "--ws", "wsproto")
+    certificate  a file with a key and its certificate, where it is to speak TLS
     environment  more variables of its process, as in DJANGO_SETTINGS_MODULE="tests.e2e.settings"
     """
 
-    def __init__(self, kind: str, **environment: str) -> None:
+    def __init__(self, kind: str, *options: str, certificate: str = "", **environment: str) -> None:
         self.port = free_port()
+        self._scheme = "wss" if certificate else "ws"
+        command = [*(TLS if certificate else COMMANDS)[kind], *options]
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
-        self._command = [sys.executable, *(part.format(port=self.port) for part in COMMANDS[kind])]
+        self._command = [sys.executable, *(part.format(port=self.port, certificate=certificate) for part in command)]
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115  a pipe that nobody reads would hold the server up
 
     @property
     def socket_url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/ws"
+        return f"{self._scheme}://127.0.0.1:{self.port}/ws"
 
     @property
     def log(self) -> str:

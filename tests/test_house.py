@@ -14,11 +14,12 @@ import realtime
 PACKAGE = Path(realtime.__file__).parent
 
 FLOORS = [
-    {"exceptions", "import_name", "tasks"},
+    {"exceptions", "import_name", "tasks", "turn"},
     {"protocol"},
     {"payloads", "answers", "logs", "handlers", "socket", "routing", "importing", "shadows", "signatures"},
     {
         "engine",
+        "framing",
         "wire",
         "outbox",
         "hub",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 
 from realtime import hub as hubs
 from realtime.exceptions import EngineUnavailable
+from realtime.framing import Burst
 from realtime.hub import Hub
 from realtime.protocol.messages import Broadcast, Frame
 from realtime.protocol.serializers import V2, pack
+from realtime.turn import Turn
 
 
 class Bus:
@@ -52,11 +55,15 @@ class Subscriber:
     def __init__(self, name: str, serializer: Any) -> None:
         self.id = name
         self.serializer = serializer
-        self.frames: list[Frame] = []
+        self.bursts: list[Burst] = []
         self.resyncs = 0
 
-    def enqueue(self, frame: Frame) -> None:
-        self.frames.append(frame)
+    @property
+    def frames(self) -> list[Frame]:
+        return [frame for burst in self.bursts for frame in burst.frames]
+
+    def enqueue(self, burst: Burst) -> None:
+        self.bursts.append(burst)
 
     def resync(self) -> None:
         self.resyncs += 1
@@ -89,7 +96,8 @@ class Scene:
         self.bus = Bus()
         self.tasks: list[asyncio.Task[None]] = []
         self.members = Members()
-        self.hub = Hub(self.bus, self.members, lambda topic: topic, self.spawn)
+        self.turn = Turn()
+        self.hub = Hub(self.bus, self.members, lambda topic: topic, self.spawn, self.turn.put_off)
         self.serializer = Counting()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -101,8 +109,13 @@ class Scene:
     async def settle(self) -> None:
         await asyncio.gather(*self.tasks)
 
+    def receive(self, topic: str, sender: str | None = None, mark: str | None = None, event: str = "e") -> None:
+        self.bus.listeners[topic].message(pack(Broadcast(topic, event, msgspec.Raw(b"{}"), sender, mark)))
+
     def publish(self, topic: str, sender: str | None = None) -> None:
-        self.bus.listeners[topic].message(pack(Broadcast(topic, "e", msgspec.Raw(b"{}"), sender)))
+        """Receive, and let the turn end."""
+        self.receive(topic, sender)
+        self.turn.end()
 
 
 @pytest.fixture
@@ -137,7 +150,57 @@ async def test_the_sender_of_broadcast_from_is_left_out(scene: Scene) -> None:
     for listener in (first, second):
         await scene.hub.subscribe("a", listener)
     scene.publish("a", sender="1")
-    assert (len(first.frames), len(second.frames)) == (0, 1)
+    assert (len(first.bursts), len(second.bursts)) == (0, 1)
+
+
+async def test_what_comes_in_one_turn_goes_out_as_one_burst_that_all_share(scene: Scene) -> None:
+    listeners = [scene.subscriber(str(number)) for number in range(3)]
+    for listener in listeners:
+        await scene.hub.subscribe("a", listener)
+    for event in ("1", "2", "3"):
+        scene.receive("a", event=event)
+    assert listeners[0].bursts == []
+    scene.turn.end()
+    assert listeners[0].frames == [f'[null,null,"a","{event}",{{}}]' for event in ("1", "2", "3")]
+    [burst] = listeners[0].bursts
+    assert all(listener.bursts == [burst] for listener in listeners)
+
+
+async def test_a_sender_is_left_out_of_its_own_in_the_middle_of_a_burst(scene: Scene) -> None:
+    first, second = scene.subscriber("1"), scene.subscriber("2")
+    for listener in (first, second):
+        await scene.hub.subscribe("a", listener)
+    for event, sender in (("a", None), ("b", "1"), ("c", "2"), ("d", None)):
+        scene.receive("a", sender, event=event)
+    scene.turn.end()
+    assert [json.loads(frame)[3] for frame in first.frames] == ["a", "c", "d"]
+    assert [json.loads(frame)[3] for frame in second.frames] == ["a", "b", "d"]
+
+
+async def test_who_comes_in_the_middle_of_a_turn_hears_only_what_comes_after(scene: Scene) -> None:
+    first, second = scene.subscriber("1"), scene.subscriber("2")
+    await scene.hub.subscribe("a", first)
+    scene.receive("a", event="before")
+    await scene.hub.subscribe("a", second)
+    scene.receive("a", event="after")
+    scene.turn.end()
+    assert [json.loads(frame)[3] for frame in first.frames] == ["before", "after"]
+    assert [json.loads(frame)[3] for frame in second.frames] == ["after"]
+
+
+@pytest.mark.parametrize("end", ["leave", "gap"])
+async def test_who_goes_in_the_middle_of_a_turn_has_heard_what_came_before(scene: Scene, end: str) -> None:
+    listener = scene.subscriber("1")
+    await scene.hub.subscribe("a", listener)
+    scene.receive("a")
+    if end == "gap":
+        scene.bus.listeners["a"].gap()
+    else:
+        scene.hub.unsubscribe("a", listener)
+    assert len(listener.frames) == 1
+    scene.turn.end()
+    await scene.settle()
+    assert len(listener.frames) == 1
 
 
 async def test_a_join_while_the_node_leaves_ends_joined(scene: Scene) -> None:
@@ -204,8 +267,11 @@ async def test_an_echo_is_awaited_only_where_somebody_listens(scene: Scene) -> N
     await scene.hub.subscribe("a", listener)
     echo = scene.hub.echo("a", "mark")
     assert echo is not None
-    scene.bus.listeners["a"].message(pack(Broadcast("a", "e", msgspec.Raw(b"{}"), None, "mark")))
+    scene.receive("a", mark="mark")
+    assert not echo.done()
+    scene.turn.end()
     assert echo.done()
+    assert len(listener.frames) == 1
 
 
 @pytest.mark.parametrize("end", ["gap", "last listener gone"])

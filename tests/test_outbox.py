@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from realtime.outbox import Outbox
+from realtime.framing import Burst
+from realtime.outbox import DirectOutbox, QueuedOutbox
 from realtime.protocol.messages import Frame
+from realtime.turn import Turn
 
 
 class Wire:
@@ -18,7 +21,7 @@ class Wire:
         self.gate.set()
         self.gone = False
         self.under_way = 0
-        self.outbox = Outbox(
+        self.outbox = QueuedOutbox(
             self.write,
             wire=None,
             max_messages=max_messages,
@@ -41,7 +44,7 @@ async def test_frames_are_written_in_order_one_at_a_time() -> None:
     wire = Wire()
     wire.gate.clear()
     for number in range(5):
-        wire.outbox.put(str(number))
+        wire.outbox.put(Burst(str(number)))
     await asyncio.sleep(0)
     wire.gate.set()
     await wire.outbox.drained()
@@ -51,7 +54,7 @@ async def test_frames_are_written_in_order_one_at_a_time() -> None:
 async def test_no_task_is_left_when_all_is_written() -> None:
     wire = Wire()
     before = asyncio.all_tasks()
-    wire.outbox.put("x")
+    wire.outbox.put(Burst("x"))
     await wire.outbox.drained()
     assert asyncio.all_tasks() == before
 
@@ -61,9 +64,9 @@ async def test_a_full_outbox_says_so_once_and_takes_no_more(frames: list[str]) -
     wire = Wire()
     wire.gate.clear()
     for frame in frames:
-        wire.outbox.put(frame)
+        wire.outbox.put(Burst(frame))
         await asyncio.sleep(0)
-    wire.outbox.put("x")
+    wire.outbox.put(Burst("x"))
     assert wire.events == ["full"]
     wire.gate.set()
     await asyncio.sleep(0.01)
@@ -73,8 +76,162 @@ async def test_a_full_outbox_says_so_once_and_takes_no_more(frames: list[str]) -
 async def test_a_peer_that_is_gone_is_told_once() -> None:
     wire = Wire()
     wire.gone = True
-    wire.outbox.put("x")
-    wire.outbox.put("y")
+    wire.outbox.put(Burst("x"))
+    wire.outbox.put(Burst("y"))
     await asyncio.sleep(0.01)
-    wire.outbox.put("z")
+    wire.outbox.put(Burst("z"))
     assert (wire.events, wire.written) == (["lost"], [])
+
+
+# Past ASGI
+
+
+class Lane:
+    """A transport that keeps what it is given until the peer reads."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.waiting = 0
+        self.is_read = True
+        self.is_open = True
+
+    def write(self, data: bytes) -> None:
+        if not self.is_open:
+            raise ConnectionError
+        self.written.append(data)
+        if not self.is_read:
+            self.waiting += len(data)
+
+    def backlog(self) -> int:
+        return self.waiting
+
+    def abort(self) -> None:
+        pass
+
+
+class Direct:
+    """A DirectOutbox on such a lane; nothing is written before `turn.end()`."""
+
+    def __init__(self, max_messages: int = 10, max_bytes: int = 100) -> None:
+        self.lane = Lane()
+        self.turn = Turn()
+        self.events: list[str] = []
+        self.outbox = self.another(max_messages, max_bytes)
+
+    def another(self, max_messages: int = 10, max_bytes: int = 100) -> DirectOutbox:
+        return DirectOutbox(
+            self.lane,
+            put_off=self.turn.put_off,
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+            on_full=lambda: self.events.append("full"),
+            on_lost=lambda: self.events.append("lost"),
+        )
+
+    def put(self, *frames: Frame) -> None:
+        """Put each in a turn of its own."""
+        for frame in frames:
+            self.outbox.put(Burst(frame))
+            self.turn.end()
+
+
+@pytest.fixture
+async def direct() -> Direct:
+    return Direct()
+
+
+async def test_the_frames_of_a_turn_are_one_write_and_need_no_task(direct: Direct) -> None:
+    before = asyncio.all_tasks()
+    direct.outbox.put(Burst("a"))
+    direct.outbox.put(Burst("b", "c"))
+    assert direct.lane.written == []
+    direct.turn.end()
+    assert direct.lane.written == [b"\x81\x01a\x81\x01b\x81\x01c"]
+    assert asyncio.all_tasks() == before
+
+
+async def test_the_bytes_of_a_burst_are_shared_by_all_who_get_it(direct: Direct) -> None:
+    burst = Burst("a", "b")
+    for outbox in (direct.outbox, direct.another()):
+        outbox.put(burst)
+    direct.turn.end()
+    first, second = direct.lane.written
+    assert first is second
+
+
+@pytest.mark.parametrize("frames", [["x"] * 12, ["y" * 60, "z" * 60, "z"]], ids=["messages", "bytes"])
+async def test_what_the_peer_does_not_read_is_bounded(direct: Direct, frames: list[str]) -> None:
+    direct.lane.is_read = False
+    direct.put(*frames)
+    assert direct.events == ["full"]
+    written = len(direct.lane.written)
+    direct.put("x")
+    assert len(direct.lane.written) == written
+
+
+async def test_a_peer_that_is_behind_but_reads_is_not_closed(direct: Direct) -> None:
+    direct.lane.is_read = False
+    for _ in range(50):
+        direct.put("xx")  # 4 bytes on the wire
+        direct.lane.waiting = min(direct.lane.waiting, 20)
+    assert direct.events == []
+
+
+async def test_how_long_the_oldest_frame_waits_is_known(direct: Direct) -> None:
+    now = asyncio.get_running_loop().time
+    direct.put("read")
+    assert direct.outbox.stuck_for(now() + 5) == 0
+    direct.lane.is_read = False
+    direct.put("one", "two")
+    assert direct.outbox.stuck_for(now() + 5) == pytest.approx(5, abs=1)
+    direct.lane.waiting = 5  # the first was taken just now
+    assert direct.outbox.stuck_for(now()) == pytest.approx(0, abs=1)
+    assert direct.outbox.stuck_for(now() + 1) == pytest.approx(1, abs=0.5)
+    direct.lane.waiting = 0
+    assert direct.outbox.stuck_for(now() + 5) == 0
+
+
+async def test_a_peer_that_caught_up_owes_nothing_of_before(direct: Direct) -> None:
+    direct.lane.is_read = False
+    direct.put("one", "two")
+    direct.lane.waiting = 0
+    direct.put("x" * 50)
+    assert direct.outbox.stuck_for(asyncio.get_running_loop().time() + 5) == pytest.approx(0, abs=1)
+
+
+async def test_nothing_is_written_to_a_socket_that_is_not_open(direct: Direct) -> None:
+    direct.lane.is_open = False
+    direct.put("x", "y")
+    assert (direct.events, direct.lane.written) == (["lost"], [])
+
+
+def close(direct: Direct) -> None:
+    direct.outbox.close()
+
+
+def lose(direct: Direct) -> None:
+    direct.lane.is_open = False
+
+
+@pytest.mark.parametrize("end", [close, lose])
+async def test_what_waits_for_the_end_of_the_turn_is_dropped_with_the_socket(
+    direct: Direct, end: Callable[[Direct], None]
+) -> None:
+    direct.outbox.put(Burst("x"))
+    end(direct)
+    direct.turn.end()
+    await direct.outbox.drained()
+    assert direct.lane.written == []
+
+
+async def test_drained_writes_at_once_and_waits_for_the_peer(direct: Direct) -> None:
+    direct.lane.is_read = False
+    direct.outbox.put(Burst("x"))
+    draining = asyncio.create_task(direct.outbox.drained())
+    await asyncio.sleep(0)
+    assert direct.lane.written == [b"\x81\x01x"]
+    assert not draining.done()
+    direct.lane.waiting = 0
+    await asyncio.wait_for(draining, 5)
+    direct.turn.end()
+    assert len(direct.lane.written) == 1

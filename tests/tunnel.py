@@ -57,10 +57,20 @@ class Tunnel:
 
 def certified(name: str) -> ssl.SSLContext:
     """Return the context of a server with a certificate of its own making."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(certificate(name))
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
+
+
+def certificate(name: str) -> bytes:
+    """Return a new key with a certificate that it signed itself, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     today = datetime.datetime.now(datetime.UTC)
-    certificate = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
@@ -70,11 +80,5 @@ def certified(name: str) -> ssl.SSLContext:
         .not_valid_after(today + datetime.timedelta(days=1))
         .sign(key, hashes.SHA256())
     )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.NamedTemporaryFile() as file:
-        form, none = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        file.write(key.private_bytes(serialization.Encoding.PEM, form, none))
-        file.write(certificate.public_bytes(serialization.Encoding.PEM))
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context
+    form, none = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, form, none) + signed.public_bytes(serialization.Encoding.PEM)

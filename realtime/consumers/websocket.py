@@ -54,8 +54,9 @@ class SocketConsumer(AsyncConsumer):
             await self._close(CloseCode.REFUSED)
             return
         await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
+        found = wire.find(send, fast=node.settings.FAST_LANE)
         connection = Connection(
-            node, self._router, socket, serializer, write=self._write, close=self._close, wire=wire.find(send)
+            node, self._router, socket, serializer, write=self._write, close=self._close, wire=found
         )
         try:
             await self._listen(connection, receive)

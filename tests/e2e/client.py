@@ -13,14 +13,18 @@ PATIENCE = 10.0
 
 
 class Client:
-    """async with Client(server.socket_url) as client: …"""
+    """async with Client(server.socket_url) as client: …
 
-    def __init__(self, url: str) -> None:
+    options  of websockets.connect
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
         self._url = f"{url}/websocket?vsn=2.0.0"
+        self._options = options
         self.frames: list[list[Any]] = []
 
     async def __aenter__(self) -> Client:
-        self._socket = await websockets.connect(self._url, max_queue=None, ping_interval=None)
+        self._socket = await websockets.connect(self._url, max_queue=None, ping_interval=None, **self._options)
         return self
 
     async def __aexit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

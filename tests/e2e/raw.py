@@ -10,18 +10,19 @@ import struct
 from typing import Any
 
 PATIENCE = 15.0
-TEXT, BINARY, CONTINUATION, CLOSE = 1, 2, 0, 8
+TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
+RESERVED = 0x70
 
 
 class Raw:
-    """await Raw.to(port) has shaken hands; everything after that is by hand."""
+    """await Raw.to(port) has shaken hands; everything after that is by hand. Options are those of open_connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def to(cls, port: int, *headers: bytes, limit: int = 2**16) -> Raw:
-        raw = cls(*await asyncio.open_connection("127.0.0.1", port, limit=limit))
+    async def to(cls, port: int, *headers: bytes, **options: Any) -> Raw:
+        raw = cls(*await asyncio.open_connection("127.0.0.1", port, **options))
         raw.writer.write(handshake(port, *headers))
         head = await asyncio.wait_for(raw.reader.readuntil(b"\r\n\r\n"), PATIENCE)
         assert b" 101 " in head, head
@@ -44,13 +45,36 @@ class Raw:
 
     async def receive(self) -> tuple[int, bytes]:
         """Return opcode and data of the next frame."""
-        first, second = await asyncio.wait_for(self.reader.readexactly(2), PATIENCE)
-        length = second & 0x7F
-        if length == 126:
-            [length] = struct.unpack("!H", await self.reader.readexactly(2))
-        elif length == 127:
-            [length] = struct.unpack("!Q", await self.reader.readexactly(8))
-        return first & 0x0F, await self.reader.readexactly(length)
+        first, data = await self.frame()
+        return first & 0x0F, data
+
+    async def to_the_end(self) -> list[tuple[int, bytes]]:
+        """Return first byte and data of every frame that still comes; answer a close, and go on until the end."""
+        frames: list[tuple[int, bytes]] = []
+        try:
+            while True:
+                frames.append(await self.frame())
+                if frames[-1][0] & 0x0F == CLOSE:
+                    self.send(frames[-1][1], CLOSE)
+        except asyncio.IncompleteReadError as end:
+            assert end.partial == b"", f"half a frame: {end.partial!r:.80}"
+        except ConnectionError:
+            pass  # it has ended while we were still talking
+        return frames
+
+    async def frame(self) -> tuple[int, bytes]:
+        """Return first byte and data of the next frame."""
+        head = await asyncio.wait_for(self.reader.readexactly(1), PATIENCE)
+        try:
+            [length] = await self.reader.readexactly(1)
+            assert length < 128, "a server does not mask"
+            if length == 126:
+                [length] = struct.unpack("!H", await self.reader.readexactly(2))
+            elif length == 127:
+                [length] = struct.unpack("!Q", await self.reader.readexactly(8))
+            return head[0], await self.reader.readexactly(length)
+        except asyncio.IncompleteReadError as end:
+            raise asyncio.IncompleteReadError(head + end.partial, None) from end
 
     async def closed(self) -> int | None:
         """Return the code that the server closes with, None where the connection just ends."""

@@ -176,6 +176,19 @@ async def test_a_listener_that_fails_hears_on(layer: RedisChannelLayer, caplog: 
     assert "RuntimeError: deaf" in caplog.text
 
 
+async def test_what_has_arrived_together_is_heard_in_one_turn(layer: RedisChannelLayer, client: redis.Redis) -> None:
+    ear = Ear()
+    await layer.subscribe("i", ear)
+    with client.pipeline(transaction=True) as together:
+        for number in range(50):
+            together.publish("i", str(number))
+        together.execute()
+    async with asyncio.timeout(5):
+        while ear.heard.empty():
+            await asyncio.sleep(0)
+    assert ear.heard.qsize() == 50
+
+
 # Ordinary consumers
 
 

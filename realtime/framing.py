@@ -1,0 +1,37 @@
+"""Framing: a message as a WebSocket server writes it, and many of them as one write."""
+
+from __future__ import annotations
+
+import struct
+
+from .protocol.messages import Frame
+
+# FIN and the opcode. No RSV bit: a message may go uncompressed even where permessage-deflate was negotiated.
+TEXT, BINARY = 0x81, 0x82
+
+
+def framed(frame: Frame) -> bytes:
+    """Return `frame` as one whole, unmasked WebSocket frame. Sources: RFC 6455, 5.2; RFC 7692, 6."""
+    first, data = (TEXT, frame.encode()) if isinstance(frame, str) else (BINARY, frame)
+    length = len(data)
+    if length < 126:
+        return struct.pack("!BB", first, length) + data
+    if length < 2**16:
+        return struct.pack("!BBH", first, 126, length) + data
+    return struct.pack("!BBQ", first, 127, length) + data
+
+
+class Burst:
+    """Frames that go together, to one socket or to very many; framed once, when the first of those asks."""
+
+    __slots__ = ("_framed", "frames")
+
+    def __init__(self, *frames: Frame) -> None:
+        self.frames = frames
+        self._framed: bytes | None = None
+
+    @property
+    def framed(self) -> bytes:
+        if self._framed is None:
+            self._framed = b"".join(map(framed, self.frames))
+        return self._framed
