@@ -26,7 +26,10 @@ RENEWALS = 3  # in the time of a lease; a leader that could not renew does nothi
 RETRY = 0.2  # of a lease between two attempts of who stands by
 LOOK = 0.1  # of a node's lease between two looks at the nodes
 IDLE = 1.0  # seconds between two looks for topics whose time has come
-SHARE = 9  # seconds of rest for each second of work: a tenth of the engine's time at most
+# Seconds of rest for each second of work: collecting takes a tenth of the engine's time at most, and burying the dead,
+# which is to be over within two leases, a quarter.
+COLLECTING = 9
+BURYING = 3
 LEAST_REST = 0.02
 GOODBYE = 2.0  # seconds that the end waits for an engine that does not answer
 
@@ -235,9 +238,7 @@ class TopicServer:
         """Collect a batch in each partition; return whether there may be more."""
         more = False
         for partition in self._partitions:
-            batch = await self._act(
-                lambda place: self._registry.collect(place, *self._credentials, self._batch), partition
-            )
+            batch = await self._act(COLLECTING, self._registry.collect, partition, self._batch)
             if batch.topics and not self._collected:
                 self._tell_at = time.monotonic() + self._gather
             self._collected += batch.topics
@@ -258,25 +259,22 @@ class TopicServer:
     async def _bury(self, dead: list[_Grave]) -> bool:
         """Take a batch of its topics from each of the dead, and drop from the list who holds no more. More to do?"""
         for grave in list(dead):
-            batch = await self._act(
-                lambda place, node, seen: self._registry.reap(place, *self._credentials, node, seen, self._batch),
-                *grave,
-            )
+            batch = await self._act(BURYING, self._registry.reap, *grave, self._batch)
             if batch.topics:
                 self._tell(Removed(node=grave.node, topics=list(batch.topics), is_over=batch.is_over))
             if batch.is_over or batch.is_alive:
                 dead.remove(grave)
         return bool(dead)
 
-    async def _act(self, make: Callable[..., Call[Batch]], *about: Any) -> Batch:
-        """Run a script as the leader, and rest for nine times as long, soon. Raises _Overruled."""
+    async def _act(self, share: int, make: Callable[..., Call[Batch]], place: Partition, *about: Any) -> Batch:
+        """Run a script as the leader, and rest for `share` times as long, soon. Raises _Overruled."""
         if time.monotonic() >= self._renew_at:
             await self._campaign()
         began = time.monotonic()
-        batch: Batch = await self._call(make(*about))
+        batch: Batch = await self._call(make(place, *self._credentials, *about))
         if batch.newer:
             raise _Overruled(_term(batch.newer))
-        self._owed += SHARE * (time.monotonic() - began)
+        self._owed += share * (time.monotonic() - began)
         if self._owed >= LEAST_REST:
             owed, self._owed = self._owed, 0.0
             await self._rest(owed)
