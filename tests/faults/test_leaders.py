@@ -165,17 +165,16 @@ def test_two_that_both_believe_to_lead_collect_and_remove_nothing_twice(judge: J
     judge.create(empty)
     judge.enter("web:1:dead", ghosts)
     judge.run(judge.registry.retire(judge.place, "web:1:dead"))
-    with candidates(2, judge.url, TEST_COLLECT_BATCH="20", TEST_LEASE="10") as found:
+    with candidates(2, judge.url, TEST_COLLECT_BATCH="1", TEST_LEASE="10") as found:
         old, new = elected(found)
         wait_until(lambda: judge.removed() >= 50 and judge.collected() >= 50, "some to be removed and collected")
         old.pause()
         judge.settle()
-        before = judge.topics()
+        before, start = judge.topics(), judge.removed()
         assert judge.lease_left() > 10 * 0.8, "it will ask whether it still leads"
         judge.lose_lease()
         judge.wake()
         term = new.wait_for("leading")["term"]
-        start = judge.removed()
         wait_until(lambda: judge.removed() > start, "the new leader to act")
         assert judge.removed() < 1_000, "nothing was left for the one that slept"
         old.resume()
