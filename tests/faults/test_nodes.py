@@ -192,7 +192,7 @@ async def test_a_node_that_the_engine_cut_off_for_reading_too_slowly_tells_all_i
                 cluster.ledger.publish("field:loud", fill="x" * 10_000)
                 if number >= 1000 and not client.client_list(_type="pubsub"):
                     break
-            assert client.info("stats")["client_output_buffer_limit_disconnections"] == 1
+            assert not client.client_list(_type="pubsub"), "the engine was to cut it off"
         web.resume()
         await until(lambda: all(len(guest.told) == 2 for guest in guests), "every channel to be told")
         await agreement(guests, joined=2)
