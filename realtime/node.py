@@ -25,7 +25,7 @@ from .membership import Membership
 from .protocol.messages import Broadcast
 from .protocol.serializers import pack
 from .tasks import end, spawn
-from .topicserver import TopicServer
+from .topicserver import GOODBYE, TopicServer
 from .turn import Turn
 from .wheel import Wheel
 from .workers import Workers
@@ -35,8 +35,6 @@ logger = logging.getLogger("realtime.node")
 
 # How long a broadcast waits to be seen back on its own node. It takes longer only when the bus breaks in between.
 ECHO = 1.0
-# How long a server that ends takes for the engine to hear of it: leases end by themselves.
-GOODBYE = 2.0
 # What topics were collected is logged once in so many seconds.
 GATHER = 10.0
 

@@ -31,7 +31,7 @@ IDLE = 1.0  # seconds between two looks for topics whose time has come
 COLLECTING = 9
 BURYING = 3
 LEAST_REST = 0.02
-GOODBYE = 2.0  # seconds that the end waits for an engine that does not answer
+GOODBYE = 2.0  # seconds that an end takes at most for the engine to hear of it: leases end by themselves
 
 
 class _Overruled(Exception):
@@ -170,10 +170,12 @@ class TopicServer:
 
     async def _watch(self) -> None:
         leader = await self._call(election.leader(self._registry.keys))
-        alone = time.monotonic() - self._last_leader
-        if leader is not None or alone > 2 * self._lease:
-            self._last_leader = time.monotonic()
-        if leader is None and alone > 2 * self._lease:
+        now = time.monotonic()
+        alone = now - self._last_leader
+        if leader is not None:
+            self._last_leader = now
+        elif alone > 2 * self._lease:
+            self._last_leader = now  # so that it is told again only after as long
             self._tell(Leaderless(seconds=alone))
         await self._rest(self._lease / 2)
 

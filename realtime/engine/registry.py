@@ -14,7 +14,7 @@ I8  Leaders act in the order of their terms, in every partition.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -90,11 +90,9 @@ class Registry:
     def create(self, topics: Sequence[str]) -> list[Call[int]]:
         """How many are new, from each call."""
         calls = []
-        for partition, names in self._sorted(topics):
+        for partition, names in self._batches(topics):
             keys = (partition.topics, partition.created, partition.due, partition.window)
-            for start in range(0, len(names), BATCH):
-                batch = names[start : start + BATCH]
-                calls.append(self._call("create", keys, (self.window, seed(), *batch), int))
+            calls.append(self._call("create", keys, (self.window, seed(), *names), int))
         return calls
 
     def exists(self, topic: str) -> Call[bool]:
@@ -143,11 +141,9 @@ class Registry:
     def report(self, node: str, op: int, listeners: dict[str, int]) -> list[Call[int]]:
         """How many of the topics the node is in, from each call."""
         calls = []
-        for partition, names in self._sorted(listeners):
-            for start in range(0, len(names), BATCH):
-                batch = names[start : start + BATCH]
-                keys = tuple(partition.members(topic) for topic in batch)
-                calls.append(self._call("report", keys, (node, op, *(listeners[topic] for topic in batch)), int))
+        for partition, names in self._batches(listeners):
+            keys = tuple(partition.members(topic) for topic in names)
+            calls.append(self._call("report", keys, (node, op, *(listeners[topic] for topic in names)), int))
         return calls
 
     # Nodes: each of these is asked of every partition
@@ -204,12 +200,14 @@ class Registry:
     ) -> Call[Any]:
         return Call.of(self._script(name), keys, arguments, read)
 
-    def _sorted(self, topics: Sequence[str] | dict[str, int]) -> list[tuple[Partition, list[str]]]:
-        """Return the topics by partition, each once."""
+    def _batches(self, topics: Iterable[str]) -> Iterator[tuple[Partition, list[str]]]:
+        """Yield the topics by partition, each once, no more at a time than fit into one script."""
         found: dict[int, list[str]] = {}
         for topic in dict.fromkeys(topics):
             found.setdefault(self.keys.number(topic), []).append(topic)
-        return [(self.keys.partition(number), names) for number, names in found.items()]
+        for number, names in found.items():
+            for start in range(0, len(names), BATCH):
+                yield self.keys.partition(number), names[start : start + BATCH]
 
 
 def merged(partitions: Iterable[Iterable[Listed]]) -> list[Listed]:
