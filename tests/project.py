@@ -26,7 +26,8 @@ class Project:
         self._owns_folder = folder is None
         self.port = free_port()
         self._server: subprocess.Popen[bytes] | None = None
-        self._terminal = tempfile.TemporaryFile()  # noqa: SIM115  closed by close
+        # Appended to: readers and servers share its offset, and what a server prints must not land where one reads.
+        self._terminal = tempfile.TemporaryFile("a+b")  # noqa: SIM115  closed by close
 
     def __enter__(self) -> Project:
         return self
