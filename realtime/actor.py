@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import sys
@@ -18,6 +19,7 @@ from .framing import Burst
 from .handlers import Channel, Handler, ReplyRef
 from .logs import readable
 from .node import Node
+from .order import Order
 from .payloads import encode
 from .protocol.messages import JOIN, LEAVE, Broadcast, Frame, Message, Ref, Reply
 from .protocol.serializers import Serializer
@@ -32,6 +34,7 @@ logger = logging.getLogger("realtime.channel")
 LEFT, CLOSED, DRAINING, DUPLICATE = "left", "closed", "draining", "duplicate join"
 CRASH, RESYNC, REFUSED = "crash", "resync", "refused"
 GONE = {CLOSED, DRAINING}
+AHEAD = 64  # what a channel may have to say behind broadcasts that are under way
 
 
 class Client(Protocol):
@@ -70,6 +73,7 @@ class Actor:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._mailbox: deque[Message] = deque([join.message])
         self._held: list[Burst] = []
+        self._order = Order()
         self._made: list[Coroutine[Any, Any, None]] | None = None  # by the running handler, under DEBUG
         self._entered = False  # join has returned, so terminate is owed
         self._ending: str | None = None
@@ -83,7 +87,7 @@ class Actor:
         """Hand over a message of this topic; it is read after those before it."""
         if len(self._mailbox) >= self._node.settings.MAILBOX and message.event != LEAVE:
             overloaded = Reply("error", {"reason": "overloaded"})
-            self.enqueue(Burst(self.serializer.reply(self.topic, message.ref, self.instance.tag, overloaded)))
+            self.enqueue(Burst(self._reply(message.ref, overloaded)))
             return
         self._mailbox.append(message)
         self._wake()
@@ -112,21 +116,39 @@ class Actor:
 
     def resync(self) -> None:
         if self.joined and self._ending is None:  # else nothing has been promised to the client yet
-            self._client.send(self.serializer.error(self.topic, self.instance.join_ref, {"reason": RESYNC}))
+            self._say(self.serializer.error(self.topic, self.instance.join_ref, {"reason": RESYNC}))
             self.end(RESYNC)
 
     # For the channel
 
     async def push(self, event: str, payload: msgspec.Raw) -> None:
         if not self.over.done():
-            self._client.send(self.serializer.push(self.topic, event, payload, self.instance.tag))
+            self._say(self.serializer.push(self.topic, event, payload, self.instance.tag))
 
     async def reply(self, ref: ReplyRef, reply: Reply) -> None:
         if not self.over.done():
             self._answer(ref.value, reply)
 
     async def broadcast(self, event: str, payload: msgspec.Raw, *, to_self: bool) -> None:
-        await self._node.publish(Broadcast(self.topic, event, payload, None if to_self else self.id))
+        sent = self._node.send(Broadcast(self.topic, event, payload, None if to_self else self.id), self)
+        if self._may_go_on:
+            self._order.after(sent)
+        else:
+            await sent
+
+    @property
+    def _may_go_on(self) -> bool:
+        """Whether a handler may go on before its broadcast is through: what fails then makes its reply an error.
+
+        Not in `join`, whose caller is not in yet, not for other tasks, whose failure is theirs, and not far ahead of an
+        engine that is away or slow.
+        """
+        return (
+            self.joined
+            and asyncio.current_task() is self._task
+            and len(self._order) < AHEAD
+            and self._node.layer.is_open
+        )
 
     async def stop(self, reason: str) -> None:
         if self._ending is None:
@@ -174,15 +196,18 @@ class Actor:
                 self._ending, self._close = LEFT, {}
             else:
                 await self._event(message)
-        except EngineUnavailable as error:  # from after_join; it says all there is to know
-            logger.warning("%s ended on %r in %r: %s", self._name, message.event, self.topic, error)
-            self._crash(_without_engine(error))
+        except EngineUnavailable as error:  # from after_join
+            self._end_without(error, message.event)
         except Exception as error:
             logger.exception("%s crashed on %r in %r", self._name, message.event, self.topic)
             self._crash(self._blame("channel_crash", error))
 
+    def _end_without(self, error: BaseException, event: str) -> None:
+        logger.warning("%s ended on %r in %r: %s", self._name, event, self.topic, error)  # it says all there is to know
+        self._crash(_without_engine(error))
+
     def _crash(self, reason: dict[str, Any]) -> None:
-        self._client.send(self.serializer.error(self.topic, self.instance.join_ref, reason))
+        self._say(self.serializer.error(self.topic, self.instance.join_ref, reason))
         self._ending, self._close = CRASH, None
 
     # Joins
@@ -201,6 +226,13 @@ class Actor:
             )
         if self._ending is None and self.channel.greeter is not None:
             await self._call(self.channel.greeter, message.payload)
+            self._order.then(self._greeted)
+
+    def _greeted(self) -> None:
+        """See whether what after_join has broadcast is through."""
+        if (fault := self._order.fault()) and not self.over.done():
+            self._end_without(fault, JOIN)
+            self._wake()
 
     async def _enter(self, payload: msgspec.Raw) -> Reply:
         """Ask the channel, then subscribe: what is broadcast after the reply was sent is never missed."""
@@ -255,11 +287,24 @@ class Actor:
             reply = Reply("error", _without_engine(error))
         finally:
             self.ref = None
+        self._order.then(functools.partial(self._handled, message.ref, reply))
+
+    def _handled(self, ref: Ref, reply: Reply | None) -> None:
+        """Answer a message whose broadcasts are through, or have failed."""
+        if fault := self._order.fault():
+            reply = Reply("error", _without_engine(fault))
         if reply is not None:
-            self._answer(message.ref, reply)
+            self._client.send(self._reply(ref, reply))
 
     def _answer(self, ref: Ref, reply: Reply) -> None:
-        self._client.send(self.serializer.reply(self.topic, ref, self.instance.tag, reply))
+        self._say(self._reply(ref, reply))
+
+    def _reply(self, ref: Ref, reply: Reply) -> Frame:
+        return self.serializer.reply(self.topic, ref, self.instance.tag, reply)
+
+    def _say(self, frame: Frame) -> None:
+        """Send a frame to this client, after the broadcasts made before it."""
+        self._order.then(functools.partial(self._client.send, frame))
 
     async def _call(self, handler: Handler, payload: msgspec.Raw, **params: Any) -> Any:
         arguments = handler.arguments(payload)
@@ -284,6 +329,8 @@ class Actor:
     # The end
 
     async def _finish(self) -> None:
+        if self._ending not in GONE:
+            await self._order.drained()
         self._node.hub.unsubscribe(self.topic, self)
         try:
             if self._entered:
@@ -292,7 +339,7 @@ class Actor:
                 if self._ending != REFUSED:
                     self._log("LEFT", self._ending)
             if self._close is not None:
-                self._client.send(self.serializer.close(self.topic, self.instance.join_ref, self._close))
+                self._say(self.serializer.close(self.topic, self.instance.join_ref, self._close))
         finally:
             self.over.set_result(None)
             unread = list(self._mailbox)
@@ -338,5 +385,5 @@ class Actor:
         return self.instance.route.channel.__name__
 
 
-def _without_engine(error: EngineUnavailable) -> dict[str, Any]:
+def _without_engine(error: BaseException) -> dict[str, Any]:
     return {"reason": "overloaded" if isinstance(error, EngineFull) else "unavailable"}

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from .echoes import Echoes, Sent
 from .engine.subscriptions import Bus
 from .exceptions import EngineUnavailable, ProtocolError
 from .framing import Burst
@@ -48,6 +49,7 @@ class Hub:
     channel_of  topic -> the engine's channel that carries it
     spawn       runs a coroutine in the background, and waits for it before the node ends
     put_off     calls something at the end of this turn of the loop
+    echoes      learns which broadcasts were dispatched here
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class Hub:
         channel_of: Callable[[str], str],
         spawn: Callable[[Coroutine[Any, Any, None]], Any],
         put_off: Callable[[Callable[[], None]], None],
+        echoes: Echoes,
     ) -> None:
         self._bus = bus
         self._members = members
         self._channel_of = channel_of
         self._spawn = spawn
         self._put_off = put_off
+        self._echoes = echoes
         self._topics: dict[str, _Topic] = {}
         self._lanes = Lanes()  # or a late leave would undo a join
 
@@ -91,7 +95,7 @@ class Hub:
         if found.subscribers:
             self._members.changed(topic, len(found.subscribers))
         else:
-            found.give_up_echoes()
+            self._echoes.give_up(topic)
             self._spawn(self._leave(topic))
 
     def resync(self) -> None:
@@ -103,22 +107,15 @@ class Hub:
         """Return what this node listens to."""
         return list(self._topics)
 
-    def echo(self, topic: str, mark: str) -> asyncio.Future[None] | None:
-        """Return what resolves when the broadcast so marked was dispatched here, or None if nobody here listens."""
+    def hears(self, topic: str) -> bool:
+        """Return whether what is published to a topic from now on is dispatched to somebody here."""
         found = self._topics.get(topic)
-        if found is None or not found.live or not found.subscribers:
-            return None
-        return found.echoes.setdefault(mark, asyncio.get_running_loop().create_future())
-
-    def forget(self, topic: str, mark: str) -> None:
-        """Wait for this echo no longer."""
-        if found := self._topics.get(topic):
-            found.echoes.pop(mark, None)
+        return found is not None and found.live and bool(found.subscribers)
 
     # private
 
     async def _enter(self, topic: str, subscriber: Subscriber) -> None:
-        entered = self._topics[topic] = _Topic(topic, {subscriber}, self._put_off)
+        entered = self._topics[topic] = _Topic(topic, {subscriber}, self._put_off, self._echoes)
         subscribing = asyncio.ensure_future(self._bus.subscribe(self._channel_of(topic), entered))
         try:
             await self._members.join(topic)
@@ -142,15 +139,21 @@ class Hub:
 class _Topic:
     """The listeners of one topic on this node; what the bus calls when something comes in."""
 
-    __slots__ = ("_pending", "_put_off", "echoes", "live", "name", "subscribers")
+    __slots__ = ("_echoes", "_pending", "_put_off", "live", "name", "subscribers")
 
-    def __init__(self, name: str, subscribers: set[Subscriber], put_off: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        subscribers: set[Subscriber],
+        put_off: Callable[[Callable[[], None]], None],
+        echoes: Echoes,
+    ) -> None:
         self.name = name
         self.subscribers = subscribers
         self.live = False
-        self.echoes: dict[str, asyncio.Future[None]] = {}
         self._pending: list[Broadcast] = []
         self._put_off = put_off
+        self._echoes = echoes
 
     def message(self, data: bytes) -> None:
         """Take a broadcast; all that come in one turn of the loop are dispatched together, at its end."""
@@ -168,9 +171,13 @@ class _Topic:
         if not self._pending:
             return
         pending, self._pending = self._pending, []
+        sent = [self._echoes.take(self.name, one.mark) if one.mark else None for one in pending]
+        speakers = {one.by for one in sent if one is not None}
         senders = {broadcast.sender for broadcast in pending}
         bursts: dict[Serializer, Burst] = {}
         for subscriber in tuple(self.subscribers):
+            if subscriber in speakers:
+                continue
             serializer = subscriber.serializer
             if (burst := bursts.get(serializer)) is None:
                 burst = bursts[serializer] = Burst(*map(serializer.fastlane, pending))
@@ -178,18 +185,14 @@ class _Topic:
                 burst = _without(subscriber.id, pending, burst)
             if burst.frames:
                 subscriber.enqueue(burst)
-        for broadcast in pending:
-            if broadcast.mark and (echo := self.echoes.pop(broadcast.mark, None)) and not echo.done():
-                echo.set_result(None)
-
-    def give_up_echoes(self) -> None:
-        for echo in self.echoes.values():
-            echo.cancel()
-        self.echoes.clear()
+        for speaker in speakers & self.subscribers:
+            _let_speak(speaker, pending, sent)
+        for one in filter(None, sent):
+            one.settle()
 
     def gap(self) -> None:
         self.dispatch()
-        self.give_up_echoes()
+        self._echoes.give_up(self.name)
         for subscriber in tuple(self.subscribers):
             subscriber.resync()
 
@@ -197,3 +200,12 @@ class _Topic:
 def _without(sender: str, pending: list[Broadcast], burst: Burst) -> Burst:
     """Return the frames of `burst` that `sender` did not send (broadcast_from)."""
     return Burst(*(frame for broadcast, frame in zip(pending, burst.frames, strict=True) if broadcast.sender != sender))
+
+
+def _let_speak(speaker: Subscriber, pending: list[Broadcast], sent: list[Sent | None]) -> None:
+    """Queue what came in on one who has said some of it, with what it says next between: its replies, and the like."""
+    for broadcast, one in zip(pending, sent, strict=True):
+        if broadcast.sender != speaker.id:
+            speaker.enqueue(Burst(speaker.serializer.fastlane(broadcast)))
+        if one is not None and one.by is speaker:
+            one.settle()

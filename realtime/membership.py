@@ -70,6 +70,7 @@ class Membership:
         self._beating: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._reconciling: asyncio.Task[None] | None = None
+        self._was_overtaken = False
         self._wake = asyncio.Event()
         self._compare = 0  # at so many heartbeats, the topics by name: an answer was lost, or the engine was away
 
@@ -223,7 +224,9 @@ class Membership:
             await self._rename(name)
             return
         wrong = [n for n, count in enumerate(held) if self._compare or count != len(self._wanted[n])]
-        if wrong and self._reconciling is None:
+        if wrong and self._reconciling is not None:
+            self._was_overtaken = True
+        elif wrong:
             self._compare = max(0, self._compare - 1)
             self._reconciling = spawn(self._reconcile(wrong))
         if self._changed and self._reporting is None:
@@ -238,6 +241,9 @@ class Membership:
             self._doubt()
         finally:
             self._reconciling = None
+            if self._was_overtaken:  # by a heartbeat that knew more
+                self._was_overtaken = False
+                self._wake.set()
 
     async def _compare_names(self, number: int) -> None:
         """Compare by name what the engine believes that this node holds, and put it right."""

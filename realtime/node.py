@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import secrets
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -16,11 +16,13 @@ from django.conf import settings as django_settings
 
 from . import conf
 from .announcements import log_event
-from .engine.client import Engine
+from .echoes import Echoes, Sent
+from .engine.client import Engine, explained
 from .engine.layer import RedisChannelLayer
 from .engine.registry import Registry
 from .engine.scripts import Call
-from .hub import Hub
+from .exceptions import EngineUnavailable
+from .hub import Hub, Subscriber
 from .membership import Membership
 from .protocol.messages import Broadcast
 from .protocol.serializers import pack
@@ -59,7 +61,8 @@ class Node:
             resync=self._resync,
         )
         self.turn = Turn()
-        self.hub = Hub(self.layer, self.membership, self.keys.bus, self.spawn, self.turn.put_off)
+        self.echoes = Echoes(ECHO)
+        self.hub = Hub(self.layer, self.membership, self.keys.bus, self.spawn, self.turn.put_off, self.echoes)
         self.wheel = Wheel()
         self._topicserver: TopicServer | None = None
         self._election: asyncio.Task[None] | None = None
@@ -100,30 +103,33 @@ class Node:
 
     async def call(self, call: Call[T]) -> T:
         """Run a call on the engine. Raises EngineUnavailable."""
-        return await self.layer.call(call.arun)
+        return await self.layer.call(call)
 
     async def call_aside(self, call: Call[T]) -> T:
         """The same for what must not wait behind a crowd of joins: the leases."""
-        return await self.layer.call(call.arun, aside=True)
+        return await self.layer.call(call, aside=True)
 
     def new_id(self) -> str:
         """Return an id that no other channel of the cluster has."""
         return f"{self.id}.{next(self._numbers)}"
 
-    async def publish(self, broadcast: Broadcast) -> None:
-        """Send `broadcast` to every node. When this returns, it is queued for the listeners on this one.
+    def send(self, broadcast: Broadcast, by: Subscriber | None = None) -> Sent:
+        """Send `broadcast` to every node, in the order of these calls. By that subscriber, where it is one.
 
-        So an author's reply follows the broadcasts made before it, as in Phoenix. Raises EngineUnavailable.
+        It is through when it is queued for the listeners on this node, so that an author's reply follows the broadcasts
+        made before it, as in Phoenix; its error is EngineUnavailable.
         """
-        mark = self.new_id()
-        echo = self.hub.echo(broadcast.topic, mark)
-        marked = broadcast if echo is None else replace(broadcast, mark=mark)
-        try:
-            await self.layer.publish(self.keys.bus(broadcast.topic), pack(marked))
-            if echo is not None:
-                await asyncio.wait([echo], timeout=ECHO)
-        finally:
-            self.hub.forget(broadcast.topic, mark)
+        topic, sent = broadcast.topic, Sent(by)
+        mark = self.new_id() if self.hub.hears(topic) else None
+        if mark is not None:
+            self.echoes.expect(topic, mark, sent)
+        taken = self.layer.put(self.keys.bus(topic), pack(broadcast, mark))
+        taken.add_done_callback(functools.partial(_note, sent, mark is None))
+        return sent
+
+    async def publish(self, broadcast: Broadcast) -> None:
+        """`send`, and wait for it. Raises EngineUnavailable."""
+        await self.send(broadcast)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` in the background; `stop` waits for it."""
@@ -150,6 +156,7 @@ class Node:
             async with asyncio.timeout(GOODBYE):
                 await self._say_goodbye()
         await end(self._election)
+        self.echoes.close()
         await self.layer.aclose()
         self.workers.close()
 
@@ -168,6 +175,16 @@ class Node:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             logger.error("background work failed", exc_info=error)
+
+
+def _note(sent: Sent, is_all: bool, taken: asyncio.Future[int]) -> None:
+    """Take note that the engine has refused a broadcast, or has taken it, if that `is_all` there is to wait for."""
+    if taken.cancelled():
+        sent.settle(EngineUnavailable("the engine was closed"))
+    elif error := taken.exception():
+        sent.settle(explained(error))
+    elif is_all:
+        sent.settle()
 
 
 _nodes: WeakKeyDictionary[asyncio.AbstractEventLoop, Node] = WeakKeyDictionary()

@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import redis
 from asgiref.sync import sync_to_async
 from django.urls import register_converter
 from django.urls.converters import StringConverter, get_converters
 
-from realtime import Channel, EngineUnavailable, InvalidEvent, Refused, Router, Socket, broadcast, channel, handle_in
+from realtime import Channel, InvalidEvent, Refused, Router, Socket, broadcast, channel, handle_in
 from realtime.node import Node
 from tests.test_channels import CRASHED, OK, Open, refused, routed
 from tests.test_handshake import answer
@@ -339,15 +340,17 @@ async def test_what_waits_for_an_echo_is_forgotten_when_the_engine_refuses(
         async def shout(self) -> None:
             await self.broadcast("heard")
 
-    async def away(*args: Any) -> None:
-        raise EngineUnavailable
+    def away(*args: Any) -> asyncio.Future[int]:
+        refused = asyncio.get_running_loop().create_future()
+        refused.set_exception(redis.ConnectionError("away"))
+        return refused
 
     wire = await connect(routed(Room))
     await wire.join("t:a")
     node = Node.current()
     with monkeypatch.context() as patch:
-        patch.setattr(node.layer, "publish", away)
+        patch.setattr(node.layer, "put", away)
         for _ in range(10):
             await wire.send("1", "2", "t:a", "shout", {})
             assert await wire.receive() == ["1", "2", "t:a", "phx_reply", refused("unavailable")]
-    assert node.hub._topics["t:a"].echoes == {}
+    assert all(sent.is_done for sent in node.echoes._awaited["t:a"].values())

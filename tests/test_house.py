@@ -14,7 +14,7 @@ import realtime
 PACKAGE = Path(realtime.__file__).parent
 
 FLOORS = [
-    {"exceptions", "import_name", "tasks", "turn"},
+    {"exceptions", "import_name", "tasks", "turn", "lanes", "echoes", "order"},
     {"protocol"},
     {"payloads", "answers", "logs", "handlers", "socket", "routing", "importing", "shadows", "signatures"},
     {
@@ -23,7 +23,6 @@ FLOORS = [
         "wire",
         "outbox",
         "hub",
-        "lanes",
         "membership",
         "silence",
         "announcements",

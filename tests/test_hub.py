@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from realtime import hub as hubs
+from realtime.echoes import Echoes, Sent
 from realtime.exceptions import EngineUnavailable
 from realtime.framing import Burst
 from realtime.hub import Hub
@@ -97,7 +98,8 @@ class Scene:
         self.tasks: list[asyncio.Task[None]] = []
         self.members = Members()
         self.turn = Turn()
-        self.hub = Hub(self.bus, self.members, lambda topic: topic, self.spawn, self.turn.put_off)
+        self.echoes = Echoes(10.0)
+        self.hub = Hub(self.bus, self.members, lambda topic: topic, self.spawn, self.turn.put_off, self.echoes)
         self.serializer = Counting()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -110,7 +112,7 @@ class Scene:
         await asyncio.gather(*self.tasks)
 
     def receive(self, topic: str, sender: str | None = None, mark: str | None = None, event: str = "e") -> None:
-        self.bus.listeners[topic].message(pack(Broadcast(topic, event, msgspec.Raw(b"{}"), sender, mark)))
+        self.bus.listeners[topic].message(pack(Broadcast(topic, event, msgspec.Raw(b"{}"), sender), mark))
 
     def publish(self, topic: str, sender: str | None = None) -> None:
         """Receive, and let the turn end."""
@@ -261,30 +263,53 @@ async def test_a_gap_tells_every_listener(scene: Scene) -> None:
     assert [listener.resyncs for listener in listeners] == [1, 1, 1]
 
 
-async def test_an_echo_is_awaited_only_where_somebody_listens(scene: Scene) -> None:
-    assert scene.hub.echo("a", "mark") is None
+async def test_a_topic_is_heard_where_somebody_listens(scene: Scene) -> None:
+    assert not scene.hub.hears("a")
     listener = scene.subscriber("1")
     await scene.hub.subscribe("a", listener)
-    echo = scene.hub.echo("a", "mark")
-    assert echo is not None
+    assert scene.hub.hears("a")
+    scene.hub.unsubscribe("a", listener)
+    assert not scene.hub.hears("a")
+    await scene.settle()
+
+
+async def test_an_echo_is_heard_once_it_is_queued_for_all(scene: Scene) -> None:
+    listener = scene.subscriber("1")
+    await scene.hub.subscribe("a", listener)
+    scene.echoes.expect("a", "mark", sent := Sent())
     scene.receive("a", mark="mark")
-    assert not echo.done()
+    assert not sent.is_done
     scene.turn.end()
-    assert echo.done()
+    assert sent.is_done
     assert len(listener.frames) == 1
+
+
+async def test_what_a_speaker_says_next_comes_right_after_its_own_broadcast(scene: Scene) -> None:
+    speaker, other = scene.subscriber("1"), scene.subscriber("2")
+    for subscriber in (speaker, other):
+        await scene.hub.subscribe("a", subscriber)
+    for mark in ("first", "second"):
+        scene.echoes.expect("a", mark, sent := Sent(speaker))
+        sent.then(lambda mark=mark: speaker.enqueue(Burst(f"after {mark}")))  # type: ignore[misc]
+        scene.receive("a", mark=mark, event=mark)
+    scene.receive("a", "1", event="from the speaker")
+    scene.turn.end()
+    names = [frame if frame.startswith("after") else json.loads(frame)[3] for frame in map(str, speaker.frames)]
+    assert names == ["first", "after first", "second", "after second"]
+    assert [json.loads(frame)[3] for frame in other.frames] == ["first", "second", "from the speaker"]
+    assert len(other.bursts) == 1
 
 
 @pytest.mark.parametrize("end", ["gap", "last listener gone"])
 async def test_nobody_waits_for_an_echo_that_cannot_come(scene: Scene, end: str) -> None:
     listener = scene.subscriber("1")
     await scene.hub.subscribe("a", listener)
-    echo = scene.hub.echo("a", "mark")
-    assert echo is not None
+    scene.echoes.expect("a", "mark", sent := Sent())
     if end == "gap":
         scene.bus.listeners["a"].gap()
     else:
         scene.hub.unsubscribe("a", listener)
-    assert echo.done()
+    assert sent.is_done
     await scene.settle()
 
 

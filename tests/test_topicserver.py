@@ -66,7 +66,7 @@ class Candidate:
         error, self.error = self.error, None
         if error:
             raise error
-        return await self._layer.call(call.arun)
+        return await self._layer.call(call)
 
     @property
     def told(self) -> list[str]:

@@ -24,13 +24,16 @@ from redis.exceptions import OutOfMemoryError, RedisClusterException
 from ..exceptions import EngineFull, EngineUnavailable
 from . import embedded, supervisor
 from .addresses import Address, address
-from .cluster import AnyNode, AsyncCluster, Cluster
+from .cluster import AnyNode, AsyncCluster, Cluster, Spread
+from .pipe import Caller, Pipe
 from .sentinels import AsyncPrimary, Primary
 
 CONNECT_TIMEOUT = 2.0
 TIMEOUT = 5.0
 CONNECTIONS = 32
 
+# Of a connection that is read all the time: whoever reads sees to it by other means that the engine lives.
+WITHOUT_LIMIT = {"socket_timeout": None}
 NOT_OF_A_NODE = {"host", "port", "db", "max_connections", "timeout"}
 
 
@@ -71,30 +74,27 @@ def sync_client(engine: Engine) -> Any:
     return _sync_client(engine, os.getpid())
 
 
-def async_client(engine: Engine) -> Any:
-    """Return a new redis.asyncio.Redis or RedisCluster for the running loop; whoever asks closes it with aclose()."""
+def caller(engine: Engine) -> Caller:
+    """Return what runs the calls of the running loop; whoever asks closes it with aclose()."""
     if engine.is_cluster:
-        return _async_cluster(engine)
-    return redis.asyncio.Redis.from_pool(_pool(redis.asyncio, engine))
+        return Spread(_async_cluster(engine), TIMEOUT)
+    return Pipe(connector(engine), TIMEOUT)
 
 
 def connector(engine: Engine) -> Callable[[], Any]:
-    """Return what makes unconnected connections of redis.asyncio, for listening; it holds nothing that wants closing.
+    """Return what makes unconnected connections of redis.asyncio, for reading as long as may be, without a limit.
 
     Each connect goes to the primary of the moment where there are sentinels, and in a cluster to a node that answers.
+    What is returned holds nothing that wants closing.
     """
     if engine.is_cluster:
-        return AnyNode(address(engine.url).hosts, _node_options(redis.asyncio, engine))
-    make: Callable[[], Any] = _pool(redis.asyncio, engine).make_connection
+        return AnyNode(address(engine.url).hosts, {**_node_options(redis.asyncio, engine), **WITHOUT_LIMIT})
+    make: Callable[[], Any] = _pool(redis.asyncio, engine, **WITHOUT_LIMIT).make_connection
     return make
 
 
 def publish(client: Any, channel: str, data: bytes) -> None:
-    """Publish with a sync client; in a cluster at the node that owns the channel's slot.
-
-    Any node would spread it, and redis-py takes any: but what one publisher sends to a topic is to be heard in order,
-    also beside what scripts publish, which run where the topic's keys are.
-    """
+    """Publish with a sync client; in a cluster at the node that owns the channel's slot, as Spread does."""
     if isinstance(client, Cluster):
         node = client.get_node_from_key(channel)  # type: ignore[no-untyped-call]
         client.execute_command("PUBLISH", channel, data, target_nodes=node)
@@ -102,27 +102,25 @@ def publish(client: Any, channel: str, data: bytes) -> None:
         client.publish(channel, data)
 
 
-async def apublish(client: Any, channel: str, data: bytes) -> None:
-    """`publish` with an async client."""
-    if isinstance(client, AsyncCluster):
-        await client.initialize()  # reads the map of slots, if there is none or a node has failed
-        node = client.get_node_from_key(channel)
-        await client.execute_command("PUBLISH", channel, data, target_nodes=node)
-    else:
-        await client.publish(channel, data)
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn what redis-py raises when the engine is away into EngineUnavailable, and when it is full into EngineFull."""
     try:
         yield
-    except OutOfMemoryError as error:
-        raise EngineFull(f"the engine has reached its maxmemory (raise it, or delete topics): {error}") from error
-    except (redis.ResponseError, redis.AuthenticationError) as error:
-        raise EngineUnavailable(f"the engine refuses: {error}") from error
     except (redis.RedisError, RedisClusterException, OSError) as error:
-        raise EngineUnavailable(f"the engine does not answer: {str(error) or 'in time'}") from error
+        raise explained(error) from error
+
+
+def explained(error: BaseException) -> BaseException:
+    """Return what an error of redis-py means to ours."""
+    match error:
+        case OutOfMemoryError():
+            return EngineFull(f"the engine has reached its maxmemory (raise it, or delete topics): {error}")
+        case redis.ResponseError() | redis.AuthenticationError():
+            return EngineUnavailable(f"the engine refuses: {error}")
+        case redis.RedisError() | RedisClusterException() | OSError():
+            return EngineUnavailable(f"the engine does not answer: {str(error) or 'in time'}")
+    return error
 
 
 # private
@@ -135,10 +133,10 @@ def _sync_client(engine: Engine, pid: int) -> Any:
     return redis.Redis(connection_pool=_pool(redis, engine))
 
 
-def _pool(library: Any, engine: Engine) -> Any:
+def _pool(library: Any, engine: Engine, **options: Any) -> Any:
     """Return a pool of redis or redis.asyncio; whoever finds all its connections in use waits for one."""
     limits = {"max_connections": CONNECTIONS, "timeout": TIMEOUT}
-    return library.BlockingConnectionPool(**{**limits, **_connection_options(library, engine)})
+    return library.BlockingConnectionPool(**{**limits, **_connection_options(library, engine), **options})
 
 
 def _connection_options(library: Any, engine: Engine) -> dict[str, Any]:

@@ -6,14 +6,19 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
 from redis.asyncio.cluster import AsyncCommandsParser  # type: ignore[attr-defined]
 from redis.exceptions import RedisClusterException
 
+from ..lanes import Lanes
+from ..tasks import end
 from .addresses import Host
+from .scripts import Call
+
+T = TypeVar("T")
 
 
 class Cluster(redis.RedisCluster):
@@ -67,6 +72,48 @@ class AsyncCluster(redis.asyncio.RedisCluster):
         await self.nodes_manager.aclose()
         await self.nodes_manager.aclose("startup_nodes")
         await asyncio.gather(*getattr(self.nodes_manager, "_background_tasks", ()), return_exceptions=True)
+
+
+class Spread:
+    """Runs the calls of a loop at the nodes that have their keys.
+
+    patience  seconds for one call, a free turn included
+    """
+
+    def __init__(self, client: AsyncCluster, patience: float) -> None:
+        self._client = client
+        self._patience = patience
+        self._lanes = Lanes()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.is_open = True
+
+    def call(self, call: Call[T]) -> asyncio.Future[T]:
+        task = asyncio.ensure_future(self._publish(call) if call.command[0] == "PUBLISH" else self._run(call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def aclose(self) -> None:
+        await end(*self._tasks)
+        await self._client.aclose()
+
+    # private
+
+    async def _run(self, call: Call[T]) -> T:
+        async with asyncio.timeout(self._patience):
+            return await call.arun(self._client)
+
+    async def _publish(self, call: Call[T]) -> T:
+        """Publish at the node that owns the channel's slot, one after the other.
+
+        Any node would spread it, and redis-py takes any: but what one publisher sends to a topic is to be heard in
+        order, also beside what scripts publish, which run where the topic's keys are.
+        """
+        channel = str(call.command[1])
+        async with asyncio.timeout(self._patience), self._lanes.of(channel):
+            await self._client.initialize()  # reads the map of slots, if there is none or a node has failed
+            node = self._client.get_node_from_key(channel)
+            return call.read(await self._client.execute_command(*call.command, target_nodes=node))
 
 
 class _LazyCommands(AsyncCommandsParser):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
 from channels_redis.utils import _wrap_close
 
-from .client import TIMEOUT, Engine, apublish, async_client, connector, translated
+from .client import Engine, caller, connector, translated
 from .keys import Keys
+from .scripts import Call
 from .subscriptions import Listener, Subscriptions
 
 logger = logging.getLogger("realtime.engine")
@@ -49,16 +49,22 @@ class RedisChannelLayer(RedisPubSubChannelLayer):
     async def unsubscribe(self, channel: str) -> None:
         await self._get_layer().shard.unsubscribe(channel)
 
+    def put(self, channel: str, data: bytes) -> asyncio.Future[int]:
+        """Publish in the order of these calls, without waiting; see Caller."""
+        return self._get_layer().shard.put(channel, data)
+
     async def publish(self, channel: str, data: bytes) -> None:
         """Publish, and return when the engine has taken it. Raises EngineUnavailable."""
         await self._get_layer().shard.publish(channel, data)
 
-    async def call(self, run: Callable[[Any], Awaitable[T]], *, aside: bool = False) -> T:
-        """Run `run(client)` with the client that publishes; `aside`, with one that has no such crowd before it.
+    @property
+    def is_open(self) -> bool:
+        """Whether what is published now has a way to the engine, as far as is known."""
+        return self._get_layer().shard.is_open
 
-        Raises EngineUnavailable when it takes longer than TIMEOUT or the engine does not answer.
-        """
-        return await self._get_layer().shard.call(run, aside=aside)
+    async def call(self, call: Call[T], *, aside: bool = False) -> T:
+        """Run a call beside what is published; `aside`, where no such crowd is before it. Raises EngineUnavailable."""
+        return await self._get_layer().shard.call(call, aside=aside)
 
     async def aclose(self) -> None:
         """Close what the running loop has open."""
@@ -100,8 +106,8 @@ class _Shard:
 
     def __init__(self, engine: Engine, layer: _LoopLayer) -> None:
         self._layer = layer
-        self._client = async_client(engine)
-        self._aside = async_client(engine)  # for leases: whoever is late with one is held for dead
+        self._caller = caller(engine)
+        self._aside = caller(engine)  # for leases: whoever is late with one is held for dead
         self._subscriptions = Subscriptions(connector(engine))
 
     async def listen(self, channel: str, listener: Listener) -> None:
@@ -117,17 +123,23 @@ class _Shard:
         await self._subscriptions.unsubscribe(channel)
 
     async def publish(self, channel: str, data: bytes) -> None:
-        await self.call(lambda client: apublish(client, channel, data))
-
-    async def call(self, run: Callable[[Any], Awaitable[T]], *, aside: bool = False) -> T:
-        # One limit for all of it: to wait for a free connection, and then for the answer, could take twice as long.
         with translated():
-            async with asyncio.timeout(TIMEOUT):
-                return await run(self._aside if aside else self._client)
+            await self.put(channel, data)
+
+    @property
+    def is_open(self) -> bool:
+        return self._caller.is_open
+
+    def put(self, channel: str, data: bytes) -> asyncio.Future[int]:
+        return self._caller.call(Call(("PUBLISH", channel, data), int))
+
+    async def call(self, call: Call[T], *, aside: bool = False) -> T:
+        with translated():
+            return await (self._aside if aside else self._caller).call(call)
 
     async def flush(self) -> None:
         await self._subscriptions.aclose()
-        await self._client.aclose()
+        await self._caller.aclose()
         await self._aside.aclose()
 
 

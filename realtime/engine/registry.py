@@ -229,7 +229,9 @@ def _whole(name: str, parts: list[Listed]) -> Listed:
 def eviction_policy() -> Call[str]:
     """What the engine drops when it is full: "noeviction", or "allkeys-lru"…, which may be our keys."""
 
-    def read(answer: dict[str, Any]) -> str:
+    def read(answer: Any) -> str:
+        if isinstance(answer, bytes):  # as it came; redis-py's clients make a dict of it
+            answer = dict(line.split(":", 1) for line in answer.decode().splitlines() if ":" in line)
         one = answer if "maxmemory_policy" in answer else next(iter(answer.values()))  # of a cluster's servers
         return str(one["maxmemory_policy"])
 

@@ -58,18 +58,19 @@ class Call(Generic[T]):
         try:
             answer = client.execute_command(*self.command)
         except NoScriptError:
-            answer = client.execute_command(*self._whole)
+            answer = client.execute_command(*self.whole)
         return self.read(answer)
 
     async def arun(self, client: Any) -> T:
         try:
             answer = await client.execute_command(*self.command)
         except NoScriptError:
-            answer = await client.execute_command(*self._whole)
+            answer = await client.execute_command(*self.whole)
         return self.read(answer)
 
     @property
-    def _whole(self) -> tuple[str | bytes | int | float, ...]:
+    def whole(self) -> tuple[str | bytes | int | float, ...]:
+        """The command with its script, for an engine that does not know it."""
         assert self.script is not None
         return ("EVAL", self.script.text, *self.command[2:])
 

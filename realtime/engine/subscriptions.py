@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import logging
 import random
 from collections.abc import Callable
@@ -57,6 +59,8 @@ class Subscriptions:
         self._wanted: dict[str, _Subscription] = {}
         self._connection: Any = None
         self._reader: asyncio.Task[None] | None = None
+        self._requests: list[tuple[str, str]] = []  # SUBSCRIBE or UNSUBSCRIBE, and the channel; of this turn
+        self._sender: asyncio.Task[None] | None = None
         self._asked = False
         self._fault = ""  # why there is no connection
         self._was_open = False
@@ -70,10 +74,11 @@ class Subscriptions:
         if subscription is None:
             subscription = self._wanted[channel] = _Subscription(listener)
             self._start()
-            await self._send("SUBSCRIBE", channel)
+            self._request("SUBSCRIBE", channel)
         subscription.listener = listener  # the one before may have been cancelled while it waited
         try:
-            await asyncio.wait_for(asyncio.shield(subscription.confirmed), TIMEOUT)
+            async with asyncio.timeout(TIMEOUT):
+                await asyncio.shield(subscription.confirmed)
         except TimeoutError:
             await self.unsubscribe(channel)
             why = self._fault or "it did not confirm a subscription in time"
@@ -86,12 +91,12 @@ class Subscriptions:
 
     async def unsubscribe(self, channel: str) -> None:
         if self._wanted.pop(channel, None) is not None:
-            await self._send("UNSUBSCRIBE", channel)
+            self._request("UNSUBSCRIBE", channel)
 
     async def aclose(self) -> None:
         self._wanted.clear()
         reader, self._reader = self._reader, None
-        await end(reader)
+        await end(reader, self._sender)
 
     # private
 
@@ -99,15 +104,25 @@ class Subscriptions:
         if self._reader is None or self._reader.done():
             self._reader = spawn(self._listen(), name="realtime bus")
 
-    async def _send(self, command: str, *channels: str) -> None:
-        """Send, if connected; whoever reads notices a failure, connects again and asks for all that is wanted."""
-        connection = self._connection
-        if connection is None or not connection.is_connected:
-            return
+    def _request(self, command: str, channel: str) -> None:
+        self._requests.append((command, channel))
+        if self._sender is None:
+            self._sender = spawn(self._send())
+
+    async def _send(self) -> None:
+        """Send what is requested, if connected; whoever reads notices a failure, and asks for all that is wanted."""
         try:
-            await connection.send_command(command, *channels, check_health=False)
+            while self._requests:
+                connection, requests = self._connection, self._requests
+                self._requests = []
+                if connection is not None and connection.is_connected:
+                    await connection.send_packed_command(
+                        connection.pack_commands(_grouped(requests)), check_health=False
+                    )
         except (redis.RedisError, OSError, AttributeError):  # the last by redis-py, when it was closed meanwhile
-            logger.debug("%s failed", command, exc_info=True)
+            logger.debug("a subscription failed", exc_info=True)
+        finally:
+            self._sender = None
 
     async def _listen(self) -> None:
         failures = 0
@@ -117,8 +132,7 @@ class Subscriptions:
                 if failures:
                     logger.warning("the engine is back")
                 failures, self._fault, self._was_open = 0, "", True
-                while True:
-                    await self._read()
+                await self._hear()
             except (redis.RedisError, OSError, EngineUnavailable) as error:
                 if not failures:
                     logger.warning("lost the engine: %s" if self._was_open else "no engine: %s", error)
@@ -134,14 +148,15 @@ class Subscriptions:
     async def _open(self) -> None:
         connection = self._connect()
         try:
-            await connection.connect()
+            async with asyncio.timeout(TIMEOUT):
+                await connection.connect()
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
         self._connection, self._asked = connection, False
-        names = list(self._wanted)
-        for start in range(0, len(names), NAMES_PER_COMMAND):
-            await connection.send_command("SUBSCRIBE", *names[start : start + NAMES_PER_COMMAND], check_health=False)
+        self._requests.clear()  # all that is wanted is asked for here
+        commands = _grouped([("SUBSCRIBE", channel) for channel in self._wanted])
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
 
     async def _close(self) -> None:
         connection, self._connection = self._connection, None
@@ -152,21 +167,34 @@ class Subscriptions:
         if connection is not None:
             await connection.disconnect(nowait=True)
 
-    async def _read(self) -> None:
+    async def _hear(self) -> None:
+        """Read until the connection is lost, and ask for a sign of life where it is silent."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await self._hear_until_quiet()
+            await self._ask()
+
+    async def _hear_until_quiet(self) -> None:
+        """Raises TimeoutError after a silence."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        async with asyncio.timeout_at(begun + QUIET) as limit:
+            while True:
+                reply = await self._read()
+                self._asked = False
+                if (now := loop.time()) - begun > QUIET / 10:  # not with every message, for it costs as much as that
+                    begun = now
+                    limit.reschedule(begun + QUIET)
+                if isinstance(reply, list) and len(reply) == 3:
+                    self._take(reply[0], reply[1].decode(), reply[2])
+
+    async def _read(self) -> Any:
         try:
-            reply = await self._connection.read_response(timeout=QUIET, disconnect_on_error=False)
-        except (TimeoutError, redis.TimeoutError):
-            reply = None
+            return await self._connection.read_response(disconnect_on_error=False)
         except redis.ResponseError as refusal:
             if not self._asked:
                 raise
-            reply = refusal  # of our PING, by an engine that cannot write to its disk, or is busy: it lives
-        if reply is None:
-            await self._ask()
-            return
-        self._asked = False
-        if isinstance(reply, list) and len(reply) == 3:
-            self._take(reply[0], reply[1].decode(), reply[2])
+            return refusal  # of our PING, by an engine that cannot write to its disk, or is busy: it lives
 
     async def _ask(self) -> None:
         if self._asked:
@@ -188,3 +216,13 @@ class Subscriptions:
                     subscription.listener.gap()
         except Exception:
             logger.exception("a listener of %r failed", channel)
+
+
+def _grouped(requests: list[tuple[str, str]]) -> list[tuple[str, ...]]:
+    """Return commands that ask for the same in the same order, with many channels each."""
+    commands = []
+    for command, group in itertools.groupby(requests, key=lambda request: request[0]):
+        channels = [channel for _, channel in group]
+        for start in range(0, len(channels), NAMES_PER_COMMAND):
+            commands.append((command, *channels[start : start + NAMES_PER_COMMAND]))
+    return commands

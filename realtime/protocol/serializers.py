@@ -98,9 +98,9 @@ class _Packed(msgspec.Struct, array_like=True, frozen=True, gc=False):
 _packed = msgspec.json.Decoder(_Packed)
 
 
-def pack(broadcast: Broadcast) -> bytes:
+def pack(broadcast: Broadcast, mark: str | None = None) -> bytes:
     """Return what carries `broadcast` between nodes: [event, sender, mark, payload]; the channel is the topic."""
-    return _encode((broadcast.event, broadcast.sender, broadcast.mark, broadcast.payload))
+    return _encode((broadcast.event, broadcast.sender, mark, broadcast.payload))
 
 
 def unpack(topic: str, data: bytes) -> Broadcast:

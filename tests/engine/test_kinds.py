@@ -9,9 +9,11 @@ import ipaddress
 import logging
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -21,9 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from redis.crc import key_slot
 
 from realtime.engine import client as clients
-from realtime.engine import layer as layers
 from realtime.engine.client import Engine, publish, sync_client, translated
 from realtime.engine.layer import RedisChannelLayer
+from realtime.engine.scripts import Call, Script
 from realtime.exceptions import EngineFull, EngineUnavailable
 from tests import engines
 from tests.ear import Ear
@@ -58,6 +60,10 @@ async def works(url: str) -> None:
         await layer.group_send("g", {"type": "grouped"})
         assert await layer.receive(name) == {"type": "grouped"}
     sync_client(engine).close()
+
+
+def asked(*command: str | int) -> Call[Any]:
+    return Call(command, lambda answer: answer)
 
 
 async def until_published(layer: RedisChannelLayer, data: bytes, channel: str = CHANNEL) -> None:
@@ -101,7 +107,7 @@ async def test_such_a_user_reads_no_keys_and_channels_of_others(guarded: engines
         with pytest.raises(EngineUnavailable, match="channel"):
             await layer.publish("others", b"x")
         with pytest.raises(EngineUnavailable, match="permission"):
-            await layer.call(lambda client: client.get("others"))
+            await layer.call(asked("GET", "others"))
 
 
 @pytest.mark.parametrize("kind", ["server", "sentinel", "cluster"])
@@ -335,7 +341,7 @@ async def test_what_a_client_has_open_is_closed(cluster: engines.Engine) -> None
             await layer.subscribe(CHANNEL, Ear())
             await asyncio.gather(*(layer.publish(f"{{rt:{n}}}:x", b"x") for n in range(100)))
             with pytest.raises(EngineUnavailable):
-                await layer.call(lambda client: client.execute_command("DEBUG", "nonsense", target_nodes="random"))
+                await layer.call(asked("GET", CHANNEL, "nonsense"))
             assert sum(connected()) > sum(before)
         await asyncio.to_thread(wait_until, lambda: connected() == before, "the connections to end", 5)
 
@@ -354,12 +360,12 @@ async def test_a_moved_slot_is_followed(cluster: engines.Engine) -> None:
 
             give(1)
             try:
-                await layer.call(lambda client: client.set(key, "2", px=5000))
+                await layer.call(asked("SET", key, "2", "PX", 5000))
                 assert there.get(key) == b"2"
                 there.delete(key)
             finally:
                 give(0)
-        await layer.call(lambda client: client.set(key, "3", px=1))
+        await layer.call(asked("SET", key, "3", "PX", 1))
 
 
 def test_many_threads_and_a_forked_child_publish(cluster: engines.Engine) -> None:
@@ -437,23 +443,18 @@ async def test_nor_by_the_async_client(either: tuple[str, engines.Server], monke
         assert ear.heard.empty()
 
 
-async def test_a_call_is_given_up_when_its_time_is_over_also_one_that_waits_for_a_connection(
+async def test_a_call_is_given_up_when_its_time_is_over_and_so_are_those_behind_it(
     either: tuple[str, engines.Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(clients, "TIMEOUT", 0.5)
     url, _ = either
     async with layer_at(url) as layer:
-        monkeypatch.setattr(layers, "TIMEOUT", 1.0)
-        held = [
-            asyncio.create_task(layer.call(lambda client: client.blpop(SECOND, 2))) for _ in range(clients.CONNECTIONS)
-        ]
-        await asyncio.sleep(0.4)
-        monkeypatch.setattr(layers, "TIMEOUT", 0.1)
-        with pytest.raises(EngineUnavailable, match="in time"):
-            await layer.publish(SECOND, b"x")
-        assert not any(task.done() for task in held)
-        for error in await asyncio.gather(*held, return_exceptions=True):
-            assert str(error) == "the engine does not answer: in time"
-        assert await layer.call(lambda client: client.get(SECOND)) is None
+        began = time.monotonic()
+        asked_for = [layer.call(asked("BLPOP", SECOND, 2)) for _ in range(clients.CONNECTIONS)]
+        given_up = await asyncio.gather(*asked_for, layer.publish(SECOND, b"x"), return_exceptions=True)
+        assert {str(error) for error in given_up} == {"the engine does not answer: in time"}
+        assert time.monotonic() - began < 1.5
+        assert await layer.call(asked("GET", SECOND)) is None
 
 
 async def test_a_script_is_loaded_where_it_is_missing(either: tuple[str, engines.Server]) -> None:
@@ -464,8 +465,8 @@ async def test_a_script_is_loaded_where_it_is_missing(either: tuple[str, engines
         await layer.subscribe(SECOND, ear)
         with server.client() as client:
             client.script_flush()
-        await layer.call(lambda client: client.register_script(text)(keys=[SECOND], args=["async"]))
-        await asyncio.to_thread(lambda: sync_client(Engine(url)).register_script(text)(keys=[SECOND], args=["sync"]))
+        await layer.call(Call.of(Script(text), (SECOND,), ("async",), int))
+        await asyncio.to_thread(Call.of(Script(f"{text} "), (SECOND,), ("sync",), int).run, sync_client(Engine(url)))
         assert [await ear.next(), await ear.next()] == [b"async", b"sync"]
     sync_client(Engine(url)).close()
 
@@ -477,9 +478,9 @@ async def test_a_full_engine_says_so(either: tuple[str, engines.Server]) -> None
         try:
             async with layer_at(url) as layer:
                 with pytest.raises(EngineFull, match="maxmemory"):
-                    await layer.call(lambda client: client.set(SECOND, "x"))
+                    await layer.call(asked("SET", SECOND, "x"))
                 with pytest.raises(EngineFull):
-                    await layer.call(lambda client: client.eval("return redis.call('SET', KEYS[1], 'x')", 1, SECOND))
+                    await layer.call(asked("EVAL", "return redis.call('SET', KEYS[1], 'x')", 1, SECOND))
                 await layer.publish(SECOND, b"x")
         finally:
             client.config_set("maxmemory", 0)

@@ -10,7 +10,7 @@ import pytest
 from redis.exceptions import OutOfMemoryError
 
 from realtime.engine import election
-from realtime.engine.client import Engine, async_client
+from realtime.engine.client import Engine, caller
 from realtime.engine.keys import RECORDS, Keys
 from realtime.engine.registry import BATCH, Batch, Found, Listed, Registry
 from realtime.engine.scripts import Call
@@ -719,12 +719,12 @@ def test_an_engine_that_has_forgotten_the_scripts_is_sent_them(client: Any, keys
     assert election.acquire(keys, "one", 60).run(client).holder == "one"
 
 
-async def test_calls_run_on_an_asynchronous_client_too(engine: str, client: Any, registry: Registry) -> None:
+async def test_calls_run_without_waiting_for_each_other_too(engine: str, client: Any, registry: Registry) -> None:
     client.script_flush()
-    async with aclosing(async_client(Engine(engine))) as other:
-        assert [await call.arun(other) for call in registry.create(["a"])] == [1]
-        assert await registry.exists("a").arun(other)
-        found = await registry.show("a").arun(other)
+    async with aclosing(caller(Engine(engine))) as other:
+        assert [await other.call(call) for call in registry.create(["a"])] == [1]
+        assert await other.call(registry.exists("a"))
+        found = await other.call(registry.show("a"))
     assert found is not None and found.nodes == {}
 
 

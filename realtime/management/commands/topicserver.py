@@ -76,7 +76,7 @@ class Command(BaseCommand):
         layer = RedisChannelLayer(engine=conf.engine(), prefix=registry.keys.layer)
         server = TopicServer(
             registry,
-            lambda call: layer.call(call.arun, aside=True),
+            lambda call: layer.call(call, aside=True),
             bus=layer,
             lease=settings.LEASE,
             node_lease=settings.NODE_LEASE,
