@@ -17,6 +17,7 @@ from .answers import event_reply, join_reply
 from .exceptions import EngineFull, EngineUnavailable, Refused, Unencodable
 from .framing import Burst
 from .handlers import Channel, Handler, ReplyRef
+from .hub import Sink
 from .logs import readable
 from .node import Node
 from .order import Order
@@ -43,11 +44,12 @@ class Client(Protocol):
     serializer: Serializer
     socket: Socket
 
+    @property
+    def outbox(self) -> Sink:
+        """What the actor's topic writes to, once the client knows that it is in."""
+
     def send(self, frame: Frame) -> None:
         """Queue a frame. Never waits."""
-
-    def send_burst(self, burst: Burst) -> None:
-        """Queue frames that others may get too. Never waits."""
 
     def ended(self, actor: Actor, unread: list[Message]) -> None:
         """Forget the actor; `unread` came too late for it."""
@@ -73,6 +75,7 @@ class Actor:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._mailbox: deque[Message] = deque([join.message])
         self._held: list[Burst] = []
+        self.sink: Sink = _Held(self._held)
         self._order = Order()
         self._made: list[Coroutine[Any, Any, None]] | None = None  # by the running handler, under DEBUG
         self._entered = False  # join has returned, so terminate is owed
@@ -87,7 +90,7 @@ class Actor:
         """Hand over a message of this topic; it is read after those before it."""
         if len(self._mailbox) >= self._node.settings.MAILBOX and message.event != LEAVE:
             overloaded = Reply("error", {"reason": "overloaded"})
-            self.enqueue(Burst(self._reply(message.ref, overloaded)))
+            self.sink.put(Burst(self._reply(message.ref, overloaded)))
             return
         self._mailbox.append(message)
         self._wake()
@@ -107,12 +110,6 @@ class Actor:
             await asyncio.wait([self.over], timeout=limit)
 
     # For the hub
-
-    def enqueue(self, burst: Burst) -> None:
-        if self.joined:
-            self._client.send_burst(burst)
-        else:
-            self._held.append(burst)
 
     def resync(self) -> None:
         if self.joined and self._ending is None:  # else nothing has been promised to the client yet
@@ -192,6 +189,8 @@ class Actor:
             if message.event == JOIN:
                 await self._join(message)
             elif message.event == LEAVE:
+                await self._order.drained()
+                self._node.hub.unsubscribe(self.topic, self)  # first: after the reply it hears nothing
                 self._answer(message.ref, Reply("ok"))
                 self._ending, self._close = LEFT, {}
             else:
@@ -207,6 +206,7 @@ class Actor:
         self._crash(_without_engine(error))
 
     def _crash(self, reason: dict[str, Any]) -> None:
+        self._node.hub.unsubscribe(self.topic, self)
         self._say(self.serializer.error(self.topic, self.instance.join_ref, reason))
         self._ending, self._close = CRASH, None
 
@@ -267,9 +267,11 @@ class Actor:
             self._client.send(self.serializer.close(self.topic, self._previous.instance.join_ref, {}))
         self._previous = None
         self.joined = True
+        self.sink = self._client.outbox
+        self._node.hub.redirect(self.topic, self)
         for burst in self._held:
-            self._client.send_burst(burst)
-        self._held.clear()
+            self.sink.put(burst)
+        self._held = []
 
     # Events
 
@@ -383,6 +385,15 @@ class Actor:
     @property
     def _name(self) -> str:
         return self.instance.route.channel.__name__
+
+
+class _Held:
+    """Keeps what comes before the client knows that it is in."""
+
+    __slots__ = ("put",)
+
+    def __init__(self, held: list[Burst]) -> None:
+        self.put = held.append
 
 
 def _without_engine(error: BaseException) -> dict[str, Any]:

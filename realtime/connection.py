@@ -34,7 +34,8 @@ class Connection:
 
     write  sends one frame; may wait while the peer does not read
     close  closes the transport with a code from 4000 to 4999
-    wire   the transport below, or None where it is not known; with a Lane `write` is not used
+    wire   what is below
+    lane   the same, where frames can be written to it; then `write` is not used
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class Connection:
         *,
         write: Callable[[Frame], Awaitable[None]],
         close: Callable[[int], Awaitable[None]],
-        wire: Wire | None = None,
+        wire: Wire,
+        lane: Lane | None = None,
     ) -> None:
         self.socket = socket
         self.serializer = serializer
@@ -58,8 +60,7 @@ class Connection:
         self._session: Session[Match] = Session(router.resolve, node.settings.MAX_TOPICS)
         self._actors: dict[str, Actor] = {}
         self._open = True
-        self._outbox = self._make_outbox(write)
-        self.send_burst = self._outbox.put
+        self.outbox = self._make_outbox(write, lane)
         node.wheel.add(self)
 
     def receive(self, frame: Frame) -> None:
@@ -81,15 +82,16 @@ class Connection:
                 logger.info("REFUSED %s %s", readable(message.topic), readable(action.reply.response))
             self._act(action)
 
-    async def flush(self) -> None:
-        """Return when what was said so far is written, or the peer has had its time to take it."""
+    async def finish(self) -> None:
+        """Return when what was said is written, or the peer has had its time to take it; what is said later is not."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._outbox.drained(), FLUSH_PATIENCE)
+            await asyncio.wait_for(self.outbox.drained(), FLUSH_PATIENCE)
+        self.outbox.close()
 
     async def end(self, reason: str = CLOSED) -> None:
         """End every channel of a socket that is gone, and return when all have terminated."""
         self._lost()
-        self._outbox.close()
+        self.outbox.close()
         self._node.wheel.discard(self)
         for actor in list(self._actors.values()):
             actor.end(reason)
@@ -103,19 +105,19 @@ class Connection:
             return
         if now - self._heard > self._node.settings.HEARTBEAT_TIMEOUT:
             self._shut(CloseCode.SILENT, "no heartbeat")
-        elif self._outbox.stuck_for(now) > self._node.settings.SEND_TIMEOUT:
+        elif self.outbox.stuck_for(now) > self._node.settings.SEND_TIMEOUT:
             self._too_slow()
 
     async def drain(self) -> None:
         self._lost()
-        await self.flush()
+        await self.finish()
         await self._close_safely(CloseCode.RESTART)
         await self.end(DRAINING)
 
     # For the actors
 
     def send(self, frame: Frame) -> None:
-        self._outbox.put(Burst(frame))
+        self.outbox.put(Burst(frame))
 
     def ended(self, actor: Actor, unread: list[Message]) -> None:
         self._session.ended(actor.instance)
@@ -126,7 +128,7 @@ class Connection:
 
     # private
 
-    def _make_outbox(self, write: Callable[[Frame], Awaitable[None]]) -> Outbox:
+    def _make_outbox(self, write: Callable[[Frame], Awaitable[None]], lane: Lane | None) -> Outbox:
         settings = self._node.settings
         bounds: dict[str, Any] = {
             "max_messages": settings.OUTBOX_MESSAGES,
@@ -134,8 +136,8 @@ class Connection:
             "on_full": self._too_slow,
             "on_lost": self._lost,
         }
-        if isinstance(self._wire, Lane):
-            return DirectOutbox(self._wire, put_off=self._node.turn.put_off, **bounds)
+        if lane is not None:
+            return DirectOutbox(lane, turn=self._node.turn, **bounds)
         return QueuedOutbox(write, wire=self._wire, **bounds)
 
     def _act(self, action: Action) -> None:
@@ -167,14 +169,13 @@ class Connection:
     def _shut(self, code: CloseCode, reason: str) -> None:
         logger.warning("closed a socket with %d: %s", code, reason)
         self._lost()
-        self._outbox.close()
+        self.outbox.close()
         self._node.spawn(self._close_or_abort(code))
 
     async def _close_or_abort(self, code: int) -> None:
         await self._close_safely(code)
-        if self._wire is not None:
-            await asyncio.sleep(CLOSE_PATIENCE)  # for the peer to answer, and for what waits before the close
-            self._wire.abort()
+        await asyncio.sleep(CLOSE_PATIENCE)  # for the peer to answer, and for what waits before the close
+        self._wire.abort()
 
     async def _close_safely(self, code: int) -> None:
         try:

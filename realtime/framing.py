@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import cached_property
 
 from .protocol.messages import Frame
 
@@ -24,14 +25,11 @@ def framed(frame: Frame) -> bytes:
 class Burst:
     """Frames that go together, to one socket or to very many; framed once, when the first of those asks."""
 
-    __slots__ = ("_framed", "frames")
+    frames: tuple[Frame, ...]
 
     def __init__(self, *frames: Frame) -> None:
         self.frames = frames
-        self._framed: bytes | None = None
 
-    @property
+    @cached_property
     def framed(self) -> bytes:
-        if self._framed is None:
-            self._framed = b"".join(map(framed, self.frames))
-        return self._framed
+        return framed(self.frames[0]) if len(self.frames) == 1 else b"".join(map(framed, self.frames))

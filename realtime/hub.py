@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from .echoes import Echoes, Sent
@@ -29,14 +29,19 @@ class Members(Protocol):
     def changed(self, topic: str, listeners: int) -> None: ...
 
 
+class Sink(Protocol):
+    """Where a subscriber's frames go."""
+
+    def put(self, burst: Burst) -> None:
+        """Send `burst` in its turn. Never waits, and calls nobody back in this step."""
+
+
 class Subscriber(Protocol):
     """One joined topic of one socket."""
 
     id: str
     serializer: Serializer
-
-    def enqueue(self, burst: Burst) -> None:
-        """Send `burst` in its turn. Never waits."""
+    sink: Sink
 
     def resync(self) -> None:
         """Tell the client to join again: it may have missed something."""
@@ -78,7 +83,7 @@ class Hub:
                 if found := self._topics.get(topic):
                     await self._bus.confirmed(self._channel_of(topic))  # it may have been lost
                     found.dispatch()  # what came before is not for it
-                    found.subscribers.add(subscriber)
+                    found.add(subscriber)
                     self._members.changed(topic, len(found.subscribers))
                 else:
                     await self._enter(topic, subscriber)
@@ -88,15 +93,20 @@ class Hub:
     def unsubscribe(self, topic: str, subscriber: Subscriber) -> None:
         """Stop at once; the node leaves the topic in the background if this was its last listener."""
         found = self._topics.get(topic)
-        if found is None or subscriber not in found.subscribers:
+        if found is None or subscriber.id not in found.subscribers:
             return
         found.dispatch()
-        found.subscribers.discard(subscriber)
+        found.discard(subscriber)
         if found.subscribers:
             self._members.changed(topic, len(found.subscribers))
         else:
             self._echoes.give_up(topic)
             self._spawn(self._leave(topic))
+
+    def redirect(self, topic: str, subscriber: Subscriber) -> None:
+        """Take note that a subscriber has another sink."""
+        if (found := self._topics.get(topic)) and subscriber.id in found.subscribers:
+            found.add(subscriber)
 
     def resync(self) -> None:
         """Tell every client to join again."""
@@ -115,7 +125,8 @@ class Hub:
     # private
 
     async def _enter(self, topic: str, subscriber: Subscriber) -> None:
-        entered = self._topics[topic] = _Topic(topic, {subscriber}, self._put_off, self._echoes)
+        entered = self._topics[topic] = _Topic(topic, self._put_off, self._echoes)
+        entered.add(subscriber)
         subscribing = asyncio.ensure_future(self._bus.subscribe(self._channel_of(topic), entered))
         try:
             await self._members.join(topic)
@@ -139,21 +150,26 @@ class Hub:
 class _Topic:
     """The listeners of one topic on this node; what the bus calls when something comes in."""
 
-    __slots__ = ("_echoes", "_pending", "_put_off", "live", "name", "subscribers")
+    __slots__ = ("_echoes", "_pending", "_put_off", "_sinks", "live", "name", "subscribers")
 
-    def __init__(
-        self,
-        name: str,
-        subscribers: set[Subscriber],
-        put_off: Callable[[Callable[[], None]], None],
-        echoes: Echoes,
-    ) -> None:
+    def __init__(self, name: str, put_off: Callable[[Callable[[], None]], None], echoes: Echoes) -> None:
         self.name = name
-        self.subscribers = subscribers
+        self.subscribers: dict[str, Subscriber] = {}
+        # Theirs, by serializer. A broadcast touches these and no other object of a subscriber: what is not in the
+        # processor's cache costs more than all that is done with it.
+        self._sinks: dict[Serializer, dict[str, Sink]] = {}
         self.live = False
         self._pending: list[Broadcast] = []
         self._put_off = put_off
         self._echoes = echoes
+
+    def add(self, subscriber: Subscriber) -> None:
+        self.subscribers[subscriber.id] = subscriber
+        self._sinks.setdefault(subscriber.serializer, {})[subscriber.id] = subscriber.sink
+
+    def discard(self, subscriber: Subscriber) -> None:
+        del self.subscribers[subscriber.id]
+        del self._sinks[subscriber.serializer][subscriber.id]
 
     def message(self, data: bytes) -> None:
         """Take a broadcast; all that come in one turn of the loop are dispatched together, at its end."""
@@ -172,40 +188,40 @@ class _Topic:
             return
         pending, self._pending = self._pending, []
         sent = [self._echoes.take(self.name, one.mark) if one.mark else None for one in pending]
-        speakers = {one.by for one in sent if one is not None}
-        senders = {broadcast.sender for broadcast in pending}
-        bursts: dict[Serializer, Burst] = {}
-        for subscriber in tuple(self.subscribers):
-            if subscriber in speakers:
+        apart = {one.sender for one in pending} | {one.by.id for one in sent if one and one.by}
+        speakers = [self.subscribers[name] for name in apart if name in self.subscribers]
+        for serializer, sinks in self._sinks.items():
+            if not sinks:
                 continue
-            serializer = subscriber.serializer
-            if (burst := bursts.get(serializer)) is None:
-                burst = bursts[serializer] = Burst(*map(serializer.fastlane, pending))
-            if subscriber.id in senders:
-                burst = _without(subscriber.id, pending, burst)
-            if burst.frames:
-                subscriber.enqueue(burst)
-        for speaker in speakers & self.subscribers:
-            _let_speak(speaker, pending, sent)
+            burst = Burst(*map(serializer.fastlane, pending))
+            for sink in _all_but(speakers, sinks):
+                sink.put(burst)
+        for speaker in speakers:
+            _dispatch_one_by_one(speaker, pending, sent)
         for one in filter(None, sent):
             one.settle()
 
     def gap(self) -> None:
         self.dispatch()
         self._echoes.give_up(self.name)
-        for subscriber in tuple(self.subscribers):
+        for subscriber in list(self.subscribers.values()):
             subscriber.resync()
 
 
-def _without(sender: str, pending: list[Broadcast], burst: Burst) -> Burst:
-    """Return the frames of `burst` that `sender` did not send (broadcast_from)."""
-    return Burst(*(frame for broadcast, frame in zip(pending, burst.frames, strict=True) if broadcast.sender != sender))
+def _all_but(some: list[Subscriber], sinks: dict[str, Sink]) -> Iterable[Sink]:
+    if len(some) == 1:
+        its = some[0].sink
+        return [sink for sink in sinks.values() if sink is not its]
+    names = {subscriber.id for subscriber in some}
+    return [sink for name, sink in sinks.items() if name not in names] if names else list(sinks.values())
 
 
-def _let_speak(speaker: Subscriber, pending: list[Broadcast], sent: list[Sent | None]) -> None:
-    """Queue what came in on one who has said some of it, with what it says next between: its replies, and the like."""
+def _dispatch_one_by_one(subscriber: Subscriber, pending: list[Broadcast], sent: list[Sent | None]) -> None:
+    """Queue what came in on one who has said some of it: without what it is not to hear (broadcast_from), and with what
+    it says next, its replies and the like, right behind what they follow.
+    """
     for broadcast, one in zip(pending, sent, strict=True):
-        if broadcast.sender != speaker.id:
-            speaker.enqueue(Burst(speaker.serializer.fastlane(broadcast)))
-        if one is not None and one.by is speaker:
+        if broadcast.sender != subscriber.id:
+            subscriber.sink.put(Burst(subscriber.serializer.fastlane(broadcast)))
+        if one is not None and one.by is subscriber:
             one.settle()

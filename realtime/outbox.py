@@ -10,6 +10,7 @@ from typing import Protocol
 from .framing import Burst
 from .protocol.messages import Frame, size_of
 from .tasks import spawn
+from .turn import Turn
 from .wire import Lane, Wire
 
 # With this much in the transport the writer waits, on servers whose `send` does not.
@@ -38,10 +39,7 @@ class Outbox(Protocol):
 
 
 class DirectOutbox:
-    """Writes to the transport, all of a turn in one write, and what waits, waits there: no task, and no queue.
-
-    put_off  calls something at the end of this turn of the loop
-    """
+    """Writes to the transport, all of a turn in one write, and what waits, waits there: no task, and no queue."""
 
     __slots__ = (
         "_arrears",
@@ -51,74 +49,80 @@ class DirectOutbox:
         "_max_messages",
         "_on_full",
         "_on_lost",
-        "_put_off",
         "_ready",
+        "_turn",
     )
 
     def __init__(
         self,
         lane: Lane,
         *,
-        put_off: Callable[[Callable[[], None]], None],
+        turn: Turn,
         max_messages: int,
         max_bytes: int,
         on_full: Callable[[], None],
         on_lost: Callable[[], None],
     ) -> None:
         self._lane = lane
-        self._put_off = put_off
+        self._turn = turn
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._on_full = on_full
         self._on_lost = on_lost
-        self._ready: list[Burst] = []
+        self._ready: list[Burst] | None = None  # of this turn
         self._arrears: _Arrears | None = None
         self._closed = False
 
     def put(self, burst: Burst) -> None:
-        if self._closed:
-            return
-        if not self._ready:
-            self._put_off(self._flush)
-        self._ready.append(burst)
+        lane = self._lane
+        if self._ready is not None:
+            self._ready.append(burst)
+        elif (
+            self._turn.is_last and self._arrears is None and not lane.is_closing() and not lane.get_write_buffer_size()
+        ):
+            lane.write(burst.framed)  # at once: this is what a broadcast to very many comes to
+        elif not self._closed:
+            self._ready = [burst]
+            self._turn.put_off(self._flush)
 
     def stuck_for(self, now: float) -> float:
-        if backlog := self._lane.backlog():
+        if backlog := self._lane.get_write_buffer_size():
             return now - self._settled(backlog, now).progress
         self._arrears = None
         return 0.0
 
     def close(self) -> None:
         self._closed = True
-        self._ready.clear()
+        self._lane = SHUT
+        self._ready = None
 
     async def drained(self) -> None:
         self._flush()
-        while not self._closed and self._lane.backlog():  # noqa: ASYNC110  nothing tells when it no longer does
+        while not self._closed and self._lane.get_write_buffer_size():  # noqa: ASYNC110  nothing tells when it no longer does
             await asyncio.sleep(PAUSE)
 
     # private
 
     def _flush(self) -> None:
         ready = self._ready
-        if not ready:
+        if ready is None:
             return
-        self._ready = []
+        self._ready = None
         # Very many sockets get the same burst: all of them are written the same bytes, not a copy each.
         data = ready[0].framed if len(ready) == 1 else b"".join([burst.framed for burst in ready])
         # Asked before the write, for some transports hand nothing to the kernel before the turn is over.
-        backlog = self._lane.backlog()
+        backlog = self._lane.get_write_buffer_size()
         if not backlog:
             self._arrears = None
         elif not self._may_wait(ready, len(data), backlog):
             self.close()
             self._on_full()
             return
-        try:
-            self._lane.write(data)
-        except ConnectionError:
+        if self._lane.is_closing():
             self.close()
             self._on_lost()
+        else:
+            self._lane.write(data)
 
     def _may_wait(self, ready: list[Burst], size: int, backlog: int) -> bool:
         arrears = self._settled(backlog, asyncio.get_running_loop().time())
@@ -130,6 +134,22 @@ class DirectOutbox:
             self._arrears = _Arrears(backlog, now)
         self._arrears.settle(backlog, now)
         return self._arrears
+
+
+class _Shut:
+    """The lane of an outbox that is closed."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> None: ...
+    def abort(self) -> None: ...
+
+
+SHUT = _Shut()
 
 
 class _Arrears:
@@ -162,14 +182,14 @@ class QueuedOutbox:
     """Writes through ASGI, one frame at a time; no task while nothing waits.
 
     send  writes one frame; may wait while the peer does not read
-    wire  the transport below, or None where it is not known
+    wire  what is below
     """
 
     def __init__(
         self,
         send: Callable[[Frame], Awaitable[None]],
         *,
-        wire: Wire | None,
+        wire: Wire,
         max_messages: int,
         max_bytes: int,
         on_full: Callable[[], None],
@@ -220,7 +240,7 @@ class QueuedOutbox:
 
     async def _room(self) -> None:
         """Wait while the transport is behind; nothing tells when it no longer is, so look."""
-        while self._wire is not None and self._wire.backlog() > HIGH_WATER:  # noqa: ASYNC110
+        while self._wire.get_write_buffer_size() > HIGH_WATER:  # noqa: ASYNC110
             await asyncio.sleep(PAUSE)
 
     async def _write(self) -> None:

@@ -10,10 +10,16 @@ logger = logging.getLogger("realtime.node")
 
 
 class Turn:
-    """One per loop. Nothing waits longer than what the loop has at hand; what work puts off in turn goes with it."""
+    """One per loop. Nothing waits longer than what the loop has at hand; what work puts off in turn goes with it.
+
+    is_last  nothing else is put off: what comes now has nothing to wait for
+    """
+
+    __slots__ = ("_work", "is_last")
 
     def __init__(self) -> None:
         self._work: list[Callable[[], None]] = []
+        self.is_last = False
 
     def put_off(self, work: Callable[[], None]) -> None:
         """Call `work` when all that is ready now has run."""
@@ -22,9 +28,12 @@ class Turn:
         self._work.append(work)
 
     def end(self) -> None:
-        for work in self._work:  # it grows meanwhile
+        left = self._work
+        for number, work in enumerate(left, 1):  # it grows meanwhile
+            self.is_last = number == len(left)
             try:
                 work()
             except Exception:
                 logger.exception("what was put off failed")
-        self._work.clear()
+        self.is_last = False
+        left.clear()

@@ -63,7 +63,11 @@ class Subscriber:
     def frames(self) -> list[Frame]:
         return [frame for burst in self.bursts for frame in burst.frames]
 
-    def enqueue(self, burst: Burst) -> None:
+    @property
+    def sink(self) -> Subscriber:
+        return self
+
+    def put(self, burst: Burst) -> None:
         self.bursts.append(burst)
 
     def resync(self) -> None:
@@ -290,7 +294,7 @@ async def test_what_a_speaker_says_next_comes_right_after_its_own_broadcast(scen
         await scene.hub.subscribe("a", subscriber)
     for mark in ("first", "second"):
         scene.echoes.expect("a", mark, sent := Sent(speaker))
-        sent.then(lambda mark=mark: speaker.enqueue(Burst(f"after {mark}")))  # type: ignore[misc]
+        sent.then(lambda mark=mark: speaker.put(Burst(f"after {mark}")))  # type: ignore[misc]
         scene.receive("a", mark=mark, event=mark)
     scene.receive("a", "1", event="from the speaker")
     scene.turn.end()

@@ -11,6 +11,16 @@ from realtime.protocol.messages import Frame
 from realtime.turn import Turn
 
 
+class Empty:
+    """A transport in which nothing waits."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def abort(self) -> None:
+        pass
+
+
 class Wire:
     """Writes to a list; `gate` is the peer that reads."""
 
@@ -23,7 +33,7 @@ class Wire:
         self.under_way = 0
         self.outbox = QueuedOutbox(
             self.write,
-            wire=None,
+            wire=Empty(),
             max_messages=max_messages,
             max_bytes=max_bytes,
             on_full=lambda: self.events.append("full"),
@@ -95,14 +105,15 @@ class Lane:
         self.is_read = True
         self.is_open = True
 
+    def is_closing(self) -> bool:
+        return not self.is_open
+
     def write(self, data: bytes) -> None:
-        if not self.is_open:
-            raise ConnectionError
         self.written.append(data)
         if not self.is_read:
             self.waiting += len(data)
 
-    def backlog(self) -> int:
+    def get_write_buffer_size(self) -> int:
         return self.waiting
 
     def abort(self) -> None:
@@ -121,7 +132,7 @@ class Direct:
     def another(self, max_messages: int = 10, max_bytes: int = 100) -> DirectOutbox:
         return DirectOutbox(
             self.lane,
-            put_off=self.turn.put_off,
+            turn=self.turn,
             max_messages=max_messages,
             max_bytes=max_bytes,
             on_full=lambda: self.events.append("full"),
@@ -148,6 +159,23 @@ async def test_the_frames_of_a_turn_are_one_write_and_need_no_task(direct: Direc
     direct.turn.end()
     assert direct.lane.written == [b"\x81\x01a\x81\x01b\x81\x01c"]
     assert asyncio.all_tasks() == before
+
+
+async def test_what_is_alone_in_its_turn_is_written_at_once(direct: Direct) -> None:
+    """A broadcast, that is: whatever else is put off would have to go with it."""
+    seen: list[list[bytes]] = []
+
+    def dispatch(*frames: Frame) -> None:
+        direct.outbox.put(Burst(*frames))
+        seen.append(list(direct.lane.written))
+
+    direct.turn.put_off(lambda: dispatch("a"))
+    direct.turn.end()
+    direct.turn.put_off(lambda: dispatch("b"))
+    direct.turn.put_off(lambda: dispatch("c"))
+    direct.turn.end()
+    assert seen == [[b"\x81\x01a"]] * 3
+    assert direct.lane.written == [b"\x81\x01a", b"\x81\x01b\x81\x01c"]
 
 
 async def test_the_bytes_of_a_burst_are_shared_by_all_who_get_it(direct: Direct) -> None:

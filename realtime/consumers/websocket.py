@@ -54,13 +54,23 @@ class SocketConsumer(AsyncConsumer):
             await self._close(CloseCode.REFUSED)
             return
         await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
-        found = wire.find(send, fast=node.settings.FAST_LANE)
+        lane = wire.find_lane(send) if node.settings.FAST_LANE else None
+        found = lane or wire.find(send)
         connection = Connection(
-            node, self._router, socket, serializer, write=self._write, close=self._close, wire=found
+            node,
+            self._router,
+            socket,
+            serializer,
+            write=self._write,
+            close=self._close,
+            wire=found,
+            lane=lane,
         )
         try:
             await self._listen(connection, receive)
         except asyncio.CancelledError:
+            if isinstance(found, wire.Application) and found.is_aborted:
+                return
             # daphne ends: it cancels what serves its sockets before it lets anybody else know.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(connection.drain(), lifetime.PATIENCE)
@@ -116,7 +126,7 @@ class SocketConsumer(AsyncConsumer):
                 connection.receive(event.get("bytes") or b"" if frame is None else frame)
             except ProtocolError as error:
                 logger.info("closed a socket with %d: %s", error.close_code, error.reason)
-                await connection.flush()
+                await connection.finish()
                 await self._close(error.close_code)
                 return
 
