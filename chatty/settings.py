@@ -1,6 +1,7 @@
 """The chat's settings. What realtime needs of a project is marked; the rest is what startproject writes."""
 
 import os
+import warnings
 from pathlib import Path
 
 from chatty.hosts import allowed_hosts, public
@@ -30,6 +31,7 @@ CHANNEL_LAYERS = {"default": {"BACKEND": "realtime.engine.layer.RedisChannelLaye
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",  # static files, whatever serves and whether DEBUG is on
     "chatty.middleware.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -44,8 +46,10 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DI
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True  # from where they are, so that nobody need collect them
+# WhiteNoise 6 answers as under WSGI: Django reads such a file whole, and says so. Ours are small.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 USE_TZ = True
 LANGUAGE_CODE = "en"

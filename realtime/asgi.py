@@ -38,12 +38,13 @@ def with_realtime(application: Any) -> Application:
     sockets: Any = SocketConsumer.as_asgi() if isinstance(found, Router) else _refuse
     mounted = found.paths if isinstance(found, Router) else paths(USUAL_MOUNT)
 
-    lifetime.when_running(_stand)
+    lifetime.when_running(_begin)
 
     async def serve(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "websocket":
             _stand()
         if scope["type"] == "lifespan":
+            _begin()
             await _live(application, scope, receive, send)
         elif scope["path"].removeprefix(scope.get("root_path", "")) in mounted:
             await (sockets if scope["type"] == "websocket" else page)(scope, receive, send)
@@ -56,6 +57,13 @@ def with_realtime(application: Any) -> Application:
 
 
 USUAL_MOUNT = "/ws"
+
+
+def _begin() -> None:
+    """What a server's process does once, before there is any socket."""
+    _stand()
+    lifetime.settle()
+    lifetime.end_with_supervisor()
 
 
 def _stand() -> None:

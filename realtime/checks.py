@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
 from . import conf
@@ -26,7 +29,15 @@ TAG = "realtime"
 
 
 def register() -> None:
-    for check in (check_settings, check_router, check_engine, check_server, check_hosts, check_import_name):
+    for check in (
+        check_settings,
+        check_router,
+        check_engine,
+        check_server,
+        check_hosts,
+        check_static,
+        check_import_name,
+    ):
         checks.register(check, TAG)
 
 
@@ -207,6 +218,49 @@ def check_hosts(**kwargs: Any) -> list[CheckMessage]:
             id="realtime.W003",
         )
     ]
+
+
+# Static files
+
+
+def check_static(**kwargs: Any) -> list[CheckMessage]:
+    """Warn where, with DEBUG off, no server can find our client.
+
+    Whether nginx or a CDN serves STATIC_URL nobody can see from here. But it can only serve what was collected, so that
+    this is silent once STATIC_ROOT holds the file, and where files go elsewhere than below a path of this host.
+    """
+    if conf.is_debug() or not apps.is_installed("django.contrib.staticfiles") or not _serves_itself():
+        return []
+    root = settings.STATIC_ROOT
+    if root and any(Path(root, "realtime").glob("realtime*.js")):  # its name may be hashed
+        return []
+    state = "STATIC_ROOT does not hold it" if root else "STATIC_ROOT is not set"
+    return [
+        Warning(
+            f"With DEBUG off no server can find {settings.STATIC_URL}realtime/realtime.js: {state}.",
+            hint="Set STATIC_ROOT, run collectstatic, and let a web server or WhiteNoise serve that folder; or add "
+            "whitenoise.middleware.WhiteNoiseMiddleware with WHITENOISE_USE_FINDERS = True. If the files are collected "
+            "elsewhere, or no page of yours needs them, silence this with "
+            "SILENCED_SYSTEM_CHECKS = ['realtime.W006'].",
+            id="realtime.W006",
+        )
+    ]
+
+
+def _serves_itself() -> bool:
+    """Return whether static files are expected below a path of this host, and are served from STATIC_ROOT alone."""
+    from django.contrib.staticfiles.storage import StaticFilesStorage, staticfiles_storage
+
+    url = urlsplit(settings.STATIC_URL or "")
+    if url.netloc or not url.path:
+        return False
+    try:
+        if not isinstance(staticfiles_storage, StaticFilesStorage):
+            return False
+    except ImproperlyConfigured:  # as the checks of staticfiles tell
+        return False
+    finds = getattr(settings, "WHITENOISE_USE_FINDERS", False) or getattr(settings, "WHITENOISE_AUTOREFRESH", False)
+    return not (finds and any("whitenoise" in name.lower() for name in settings.MIDDLEWARE))
 
 
 # The name

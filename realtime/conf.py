@@ -157,7 +157,12 @@ def engine_url() -> str:
 def may_embed() -> bool:
     """Return whether the engine may run inside the project."""
     allowed = settings().EMBEDDED
-    return _debug or bool(django_settings.DEBUG) if allowed is None else allowed
+    return is_debug() if allowed is None else allowed
+
+
+def is_debug() -> bool:
+    """Return DEBUG as the project set it."""
+    return _debug or bool(django_settings.DEBUG)
 
 
 def project_folder() -> Path:

@@ -1,7 +1,8 @@
-"""Real servers as processes: runserver, daphne and uvicorn, each on a port of its own."""
+"""Real servers as processes: runserver, daphne, uvicorn, serve and gunicorn, each on a port of its own."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -21,6 +22,11 @@ COMMANDS = {
     "runserver": ["manage.py", "runserver", "--noreload", "127.0.0.1:{port}"],
     "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "chatty.asgi:application"],
     "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "chatty.asgi:application"],
+    "serve": ["manage.py", "serve", "127.0.0.1:{port}"],
+    "gunicorn": [
+        *("-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--worker-class", "uvicorn_worker.UvicornWorker"),
+        "chatty.asgi:application",
+    ],
 }
 TLS = {
     "daphne": [
@@ -56,6 +62,15 @@ class Server:
         return f"{self._scheme}://127.0.0.1:{self.port}/ws"
 
     @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
@@ -85,18 +100,25 @@ class Server:
         wait_until(self._is_up, "the server to answer")
 
     def kill(self) -> None:
-        """End it as a crash would."""
-        self.stop(signal.SIGKILL)
+        """End it as a crash would, with its workers."""
+        self.stop(signal.SIGKILL, everybody=True)
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+    def stop(self, how: signal.Signals = signal.SIGTERM, *, everybody: bool = False) -> None:
+        """Return when it has ended, and with it every process that it started.
+
+        everybody  each of them gets the signal, as a terminal does it at Ctrl-C
+        """
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(how)
         try:
+            if process.poll() is None:
+                (os.killpg if everybody else os.kill)(process.pid, how)
             process.wait(PATIENCE)
+            wait_until(lambda: not session(process.pid), "the processes of the server to end", 5.0)
         finally:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def close(self) -> None:
@@ -107,8 +129,7 @@ class Server:
 
     def memory(self) -> int:
         """Return the resident size of its process in MiB."""
-        assert self._process is not None
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
 
     def manage(self, *arguments: str) -> str:
@@ -140,6 +161,17 @@ def manage(folder: Path, environment: dict[str, str], *arguments: str) -> str:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def session(leader: int) -> list[int]:
+    """Return the processes that run in the session which this one has opened."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, _, _, belongs_to = (process / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(belongs_to) == leader and state != "Z":
+                found.append(int(process.name))
+    return found
 
 
 def wait_until(true: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:

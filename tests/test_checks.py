@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
 import pytest
-from django.core import checks
+from django.core import checks, management
 from django.utils.autoreload import BaseReloader
 
 import realtime
@@ -512,6 +512,67 @@ def test_with_debug_on_no_engine_need_be_named(production: Any, tmp_path: Path) 
     production.DEBUG, production.BASE_DIR = True, tmp_path
     assert told() == []
     assert not list(tmp_path.iterdir())
+
+
+# W006
+
+
+@pytest.fixture
+def uncollected(production: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A project as startproject makes it, with DEBUG off: nobody serves its static files."""
+    monkeypatch.setenv("REDIS_URL", "redis://db:6379")
+    production.MIDDLEWARE = [name for name in production.MIDDLEWARE if not name.startswith("whitenoise")]
+    del production.WHITENOISE_USE_FINDERS
+    return production
+
+
+def test_static_files_that_no_server_can_find_are_told(uncollected: Any) -> None:
+    assert "no server can find /static/realtime/realtime.js: STATIC_ROOT is not set" in (said := one("realtime.W006"))
+    assert "SILENCED_SYSTEM_CHECKS = ['realtime.W006']" in said
+
+
+def test_static_files_that_nobody_has_collected_are_told(uncollected: Any, tmp_path: Path) -> None:
+    uncollected.STATIC_ROOT = tmp_path / "static"
+    assert "STATIC_ROOT does not hold it" in one("realtime.W006")
+
+
+WHITENOISE = "whitenoise.middleware.WhiteNoiseMiddleware"
+
+
+def test_whitenoise_that_serves_what_was_never_collected_is_told(uncollected: Any) -> None:
+    uncollected.MIDDLEWARE = [WHITENOISE]
+    one("realtime.W006")
+
+
+@pytest.mark.parametrize("storage", ["StaticFilesStorage", "ManifestStaticFilesStorage"])
+def test_static_files_that_were_collected_are_not_told(uncollected: Any, tmp_path: Path, storage: str) -> None:
+    uncollected.STATIC_ROOT = tmp_path / "static"
+    uncollected.STORAGES = {"staticfiles": {"BACKEND": f"django.contrib.staticfiles.storage.{storage}"}}
+    management.call_command("collectstatic", interactive=False, verbosity=0)
+    assert told() == []
+    (tmp_path / "static" / "realtime" / "realtime.js").unlink()  # as WHITENOISE_KEEP_ONLY_HASHED_FILES does
+    assert bool(told()) is (storage == "StaticFilesStorage")
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"DEBUG": True},
+        {"STATIC_URL": "https://cdn.example/static/"},
+        {"STATIC_URL": "//cdn.example/static/"},
+        {"STATIC_URL": None},
+        {"INSTALLED_APPS": ["daphne", "realtime", "django.contrib.auth", "django.contrib.contenttypes"]},
+        {"STORAGES": {"staticfiles": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}},
+        {"STORAGES": {"staticfiles": {"BACKEND": "nowhere.Storage"}}},
+        {"MIDDLEWARE": [WHITENOISE], "WHITENOISE_USE_FINDERS": True},
+        {"MIDDLEWARE": [WHITENOISE], "WHITENOISE_AUTOREFRESH": True},
+    ],
+    ids=lambda given: ", ".join(f"{key} = {value}"[:50] for key, value in given.items()),
+)
+def test_static_files_that_are_none_of_our_business_are_not_told(uncollected: Any, elsewhere: dict[str, Any]) -> None:
+    for key, value in elsewhere.items():
+        setattr(uncollected, key, value)
+    assert told() == []
 
 
 # W001, W003, W004, W005

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -80,9 +81,17 @@ def test_the_license_is_named_and_carried(wheel, metadata):
     assert [name for name in wheel.namelist() if name.endswith(".dist-info/licenses/LICENSE")]
 
 
+FOREIGN = ("pytest", "playwright", "ruff", "mypy", "uvicorn", "uvloop", "httptools", "gunicorn", "whitenoise")
+
+
 def test_no_package_of_tests_or_tools_comes_with_the_library(metadata):
     needed = {line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
-    assert not [line for line in needed if line.startswith(("pytest", "playwright", "ruff", "mypy", "uvicorn"))]
+    assert not [line for line in needed if line.startswith(FOREIGN)]
+
+
+def test_what_serve_needs_comes_with_its_extra(metadata):
+    extra = {line.partition(";")[0] for line in metadata.get_all("Requires-Dist") if "extra == 'serve'" in line}
+    assert {re.split(r"[<>=]", line)[0] for line in extra} == {"uvicorn", "websockets", "uvloop", "httptools"}
 
 
 def test_both_pass_the_check_of_those_who_would_publish_them(wheel_path, sdist_path):

@@ -15,6 +15,7 @@ export const RESTART_CODES = Object.freeze([1012, 4012]);
 
 /** What the codes say that our server closes with, for people. */
 export const CLOSE_TEXTS = Object.freeze({
+  1009: "a frame was too big", // where the server counts before we do
   4002: "no heartbeat came in time",
   4008: "messages were read too slowly",
   4009: "a frame was too big",
