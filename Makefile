@@ -5,6 +5,7 @@
 # make test-cluster  the same on a cluster of three
 # make demo-failover  a leader is killed and another paused, and each topic is collected once: to be read, a minute
 # make bench-topics   what a million topics cost, and how long a takeover takes; into bench/results/topics.json
+# make bench          ours beside its peers: they are installed first, then about 25 minutes; into bench/results
 # make check    format, lint, types; `make format` mends what it can
 # make browser  install the browser that the browser tests drive (Debian, Ubuntu)
 
@@ -17,13 +18,13 @@ VENV = .venv
 DJANGO =
 # What pytest is given, as in PYTEST='-k rooms'
 PYTEST =
-# What the bench is given, as in BENCH='--topics 50000'
+# What a bench is given, as in BENCH='--only fanout --rounds 1' or, for bench-topics, BENCH='--topics 50000'
 BENCH =
 
 RUN = $(VENV)/bin/python
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: serve test test-redis test-cluster demo-failover bench-topics check format browser clean venv
+.PHONY: serve test test-redis test-cluster demo-failover bench-topics bench check format browser clean venv
 
 serve: venv
 	@$(RUN) manage.py migrate --verbosity 0
@@ -46,6 +47,9 @@ demo-failover: venv
 
 bench-topics: venv
 	@$(RUN) -m bench.topics $(BENCH)
+
+bench: venv
+	@$(RUN) -m bench.run $(BENCH)
 
 check: venv
 	$(RUN) -m ruff format --check .
