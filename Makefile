@@ -6,6 +6,7 @@
 # make demo-failover  a leader is killed and another paused, and each topic is collected once: to be read, a minute
 # make bench-topics   what a million topics cost, and how long a takeover takes; into bench/results/topics.json
 # make bench          ours beside its peers: they are installed first, then about 25 minutes; into bench/results
+# make soak     5,000 sockets join, chat, leave and reconnect for ten minutes, and nothing is lost nor left; Linux
 # make check    format, lint, types; `make format` mends what it can
 # make browser  install the browser that the browser tests drive (Debian, Ubuntu)
 
@@ -20,11 +21,13 @@ DJANGO =
 PYTEST =
 # What a bench is given, as in BENCH='--only fanout --rounds 1' or, for bench-topics, BENCH='--topics 50000'
 BENCH =
+# What the soak is given, as in SOAK='--minutes 1 --sockets 500'
+SOAK =
 
 RUN = $(VENV)/bin/python
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: serve test test-redis test-cluster demo-failover bench-topics bench check format browser clean venv
+.PHONY: serve test test-redis test-cluster demo-failover bench-topics bench soak check format browser clean venv
 
 serve: venv
 	@$(RUN) manage.py migrate --verbosity 0
@@ -50,6 +53,9 @@ bench-topics: venv
 
 bench: venv
 	@$(RUN) -m bench.run $(BENCH)
+
+soak: venv
+	@$(RUN) -m bench.soak $(SOAK)
 
 check: venv
 	$(RUN) -m ruff format --check .
