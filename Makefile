@@ -17,6 +17,8 @@ PYTHON = python3
 VENV = .venv
 # A version to install over the others, as in DJANGO='Django==5.2.*'
 DJANGO =
+# OLDEST=1: the oldest version of every package that pyproject.toml allows, instead of the newest
+OLDEST =
 # What pytest is given, as in PYTEST='-k rooms'
 PYTEST =
 # What a bench is given, as in BENCH='--only fanout --rounds 1' or, for bench-topics, BENCH='--topics 50000'
@@ -75,7 +77,8 @@ clean:
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The venv is made anew when it is half made or of another Python. `.made` says what was installed into it: the place
-# (an editable install holds its path), the Django, the files that list the packages; another one is installed over it.
+# (an editable install holds its path), the Django, whether all is the oldest, the files that list the packages; another
+# one is installed over it.
 TELL = import sys; v = sys.version_info[:2]; print("Python %d.%d" % v)
 venv:
 	@set -e; \
@@ -83,10 +86,13 @@ venv:
 	if [ "$$($(RUN) -c 'import pip; $(TELL)' 2>&1)" != "$$wanted" ]; then \
 		$(PYTHON) -m venv --clear $(VENV); \
 	fi; \
-	made="$(CURDIR) $$wanted $(DJANGO) $$(cat pyproject.toml requirements.txt | cksum)"; \
+	made="$(CURDIR) $$wanted $(DJANGO) $(OLDEST) $$(cat pyproject.toml requirements.txt | cksum)"; \
 	if [ "$$(cat $(VENV)/.made 2>/dev/null)" != "$$made" ]; then \
 		echo "Installing into $(VENV), $$wanted (half a minute, once)"; \
-		$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt $(if $(DJANGO),'$(DJANGO)'); \
+		rm -f $(VENV)/oldest.txt; \
+		$(if $(OLDEST),$(RUN) tests/oldest.py >$(VENV)/oldest.txt;) \
+		$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt $(if $(DJANGO),'$(DJANGO)') \
+			$(if $(OLDEST),-c $(VENV)/oldest.txt); \
 		echo "$$made" >$(VENV)/.made; \
 	fi
 

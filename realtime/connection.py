@@ -20,6 +20,7 @@ from .protocol.serializers import Serializer
 from .protocol.session import Action, Answer, Event, Join, Leave, Session
 from .routing import Match, Router
 from .socket import Socket
+from .tasks import spawn
 from .wire import Lane, Wire
 
 logger = logging.getLogger("realtime.socket")
@@ -178,8 +179,15 @@ class Connection:
         self._wire.abort()
 
     async def _close_safely(self, code: int) -> None:
+        closing = spawn(self._try_to_close(code))
         try:
-            await asyncio.wait_for(self._close(code), CLOSE_PATIENCE)
+            await asyncio.wait([closing], timeout=CLOSE_PATIENCE)
+        finally:
+            closing.cancel()  # and not waited for: uvicorn's "websockets" hears of it only ten seconds later
+
+    async def _try_to_close(self, code: int) -> None:
+        try:
+            await self._close(code)
         except Exception:  # each server raises its own kind when the peer is gone
             logger.debug("could not close a socket", exc_info=True)
 

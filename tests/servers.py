@@ -1,4 +1,4 @@
-"""Real servers as processes: runserver, daphne, uvicorn, serve and gunicorn, each on a port of its own."""
+"""Real servers as processes: runserver, daphne, uvicorn, serve, gunicorn, granian and hypercorn, each on its port."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -14,19 +15,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 30.0
+CHAT = "chatty.asgi:application"
 
 COMMANDS = {
     "runserver": ["manage.py", "runserver", "--noreload", "127.0.0.1:{port}"],
-    "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "chatty.asgi:application"],
-    "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "chatty.asgi:application"],
+    "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "{application}"],
+    # The loop is said, for else it is whichever is installed.
+    "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--loop", "asyncio", "{application}"],
     "serve": ["manage.py", "serve", "127.0.0.1:{port}"],
     "gunicorn": [
         *("-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--worker-class", "uvicorn_worker.UvicornWorker"),
-        "chatty.asgi:application",
+        "{application}",
     ],
+    "granian": ["-m", "granian", "--interface", "asgi", "--port", "{port}", "{application}"],
+    "hypercorn": ["-m", "hypercorn", "--bind", "127.0.0.1:{port}", "{application}"],
 }
 TLS = {
     "daphne": [
@@ -34,7 +40,7 @@ TLS = {
         "daphne",
         "-e",
         "ssl:{port}:interface=127.0.0.1:privateKey={certificate}:certKey={certificate}",
-        "chatty.asgi:application",
+        "{application}",
     ],
     "uvicorn": [*COMMANDS["uvicorn"], "--ssl-keyfile", "{certificate}", "--ssl-certfile", "{certificate}"],
 }
@@ -45,15 +51,19 @@ class Server:
 
     options      more of its command line, as in Server("uvicorn", "--ws", "wsproto")
     certificate  a file with a key and its certificate, where it is to speak TLS
+    application  what it serves, unless it is the chat; runserver serves that of the settings
     environment  more variables of its process, as in DJANGO_SETTINGS_MODULE="tests.e2e.settings"
     """
 
-    def __init__(self, kind: str, *options: str, certificate: str = "", **environment: str) -> None:
+    def __init__(
+        self, kind: str, *options: str, certificate: str = "", application: str = CHAT, **environment: str
+    ) -> None:
         self.port = free_port()
         self._scheme = "wss" if certificate else "ws"
         command = [*(TLS if certificate else COMMANDS)[kind], *options]
+        filled = {"port": self.port, "certificate": certificate, "application": application}
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
-        self._command = [sys.executable, *(part.format(port=self.port, certificate=certificate) for part in command)]
+        self._command = [sys.executable, *(part.format_map(filled) for part in command)]
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115  a pipe that nobody reads would hold the server up
 
@@ -69,6 +79,11 @@ class Server:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def trust(self) -> dict[str, Any]:
+        """The options of a client that believes in whatever certificate the server has."""
+        return {"ssl": trusting()} if self._scheme == "wss" else {}
 
     @property
     def log(self) -> str:
@@ -172,6 +187,13 @@ def session(leader: int) -> list[int]:
             if int(belongs_to) == leader and state != "Z":
                 found.append(int(process.name))
     return found
+
+
+def trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def wait_until(true: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:

@@ -8,14 +8,17 @@ import sys
 import tarfile
 import venv
 from email import message_from_string
+from importlib.metadata import version
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
+from packaging.requirements import Requirement
 
 from tests.e2e.client import Client
+from tests.oldest import oldest
 from tests.servers import accepts, free_port, wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -92,6 +95,19 @@ def test_no_package_of_tests_or_tools_comes_with_the_library(metadata):
 def test_what_serve_needs_comes_with_its_extra(metadata):
     extra = {line.partition(";")[0] for line in metadata.get_all("Requires-Dist") if "extra == 'serve'" in line}
     assert {re.split(r"[<>=]", line)[0] for line in extra} == {"uvicorn", "websockets", "uvloop", "httptools"}
+
+
+def test_what_the_tests_run_on_is_what_pyproject_allows(metadata):
+    """Each package in its oldest version where the venv was made with OLDEST=1: the lower bounds do not pretend."""
+    needed = [Requirement(line) for line in metadata.get_all("Requires-Dist")]
+    needed = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": "test"})]
+    assert {one.name.lower() for one in needed} - {metadata["Name"]} <= oldest().keys()
+    constraints = Path(sys.prefix, "oldest.txt")
+    if constraints.exists():
+        assert constraints.read_text().split() == [f"{name}=={version}" for name, version in oldest().items()]
+        needed = [Requirement(line) for line in constraints.read_text().split()]
+    installed = {one.name: version(one.name) for one in needed}
+    assert [one for one in needed if installed[one.name] not in one.specifier] == []
 
 
 def test_both_pass_the_check_of_those_who_would_publish_them(wheel_path, sdist_path):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
+import socket
 import struct
 from typing import Any
 
@@ -15,7 +17,12 @@ RESERVED = 0x70
 
 
 class Raw:
-    """await Raw.to(port) has shaken hands; everything after that is by hand. Options are those of open_connection."""
+    """await Raw.to(port) has shaken hands; everything after that is by hand. Options are those of open_connection.
+
+    head  what the server answered
+    """
+
+    head = b""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -24,8 +31,8 @@ class Raw:
     async def to(cls, port: int, *headers: bytes, **options: Any) -> Raw:
         raw = cls(*await asyncio.open_connection("127.0.0.1", port, **options))
         raw.writer.write(handshake(port, *headers))
-        head = await asyncio.wait_for(raw.reader.readuntil(b"\r\n\r\n"), PATIENCE)
-        assert b" 101 " in head, head
+        raw.head = await asyncio.wait_for(raw.reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        assert b" 101 " in raw.head, raw.head
         return raw
 
     def send(self, data: bytes, opcode: int = TEXT, *, final: bool = True, deflated: bool = False) -> None:
@@ -97,7 +104,19 @@ class Raw:
             await asyncio.sleep(0.1)
 
     def end(self) -> None:
-        self.writer.close()
+        if self.writer.get_extra_info("ssl_object") is None:
+            self.writer.close()
+            return
+        # At once: a server that speaks TLS waits long for its peer to agree to the end.
+        if (plain := self.writer.get_extra_info("socket")) is not None:
+            with contextlib.suppress(OSError):
+                plain.shutdown(socket.SHUT_RDWR)
+        self.writer.transport.abort()
+
+    def reset(self) -> None:
+        """End without a word: TCP tells the server that nobody is there any more."""
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
 
 
 def handshake(port: int, *headers: bytes) -> bytes:

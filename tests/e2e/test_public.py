@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPSConnection
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 import websockets
 
 from chatty.hosts import own_addresses
-from tests.servers import Server
+from tests.servers import Server, trusting
 from tests.tunnel import Tunnel
 
 NAME = "x.example"
@@ -25,13 +24,6 @@ def server(engine_url: str) -> Iterator[Server]:
     """The server that the make target starts, with the environment that it gives."""
     with Server("runserver", REDIS_URL=engine_url, SERVE_HOST="0.0.0.0", PUBLIC=f"https://{NAME}") as server:
         yield server
-
-
-def trusting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 async def joins(url: str, port: int, origin: str, **options: Any) -> bool:
