@@ -311,7 +311,7 @@ class Actor:
     async def _call(self, handler: Handler, payload: msgspec.Raw, **params: Any) -> Any:
         arguments = handler.arguments(payload)
         self._made = [] if self._node.debug else None
-        result = await self._node.workers.call(handler.function, self.channel, *arguments, **params)
+        result = await self._node.workers.run(handler.is_async, handler.function, (self.channel, *arguments), params)
         if self._made:
             await self._look_for_forgotten(handler, self._made)
         self._made = None

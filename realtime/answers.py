@@ -30,7 +30,8 @@ def event_reply(result: Any, name: str) -> Reply | None:
         return None
     if isinstance(result, Reply):
         return Reply(result.status, encode(result.response))
-    _check(result, name, "event")
+    if type(result) is not dict:
+        _check(result, name, "event")
     return Reply("ok", encode(result))
 
 

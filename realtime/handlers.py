@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import msgspec
-from asgiref.sync import markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from .exceptions import Misconfigured, NotJoined
 from .payloads import checked_event, decoder, encode, encode_object
@@ -88,6 +88,7 @@ class Handler:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.name = f"{function.__module__}.{function.__qualname__}"
+        self.is_async = iscoroutinefunction(function)
 
     @cached_property
     def takes_payload(self) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -32,19 +32,30 @@ class Workers:
 
     async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call an author's function, sync or async, and return what it returns."""
-        task = asyncio.current_task()
-        with self._seated():
-            try:
-                if iscoroutinefunction(function):
-                    return await function(*args, **kwargs)
-                result = await sync_to_async(function)(*args, **kwargs)
-                return await result if inspect.isawaitable(result) else result  # by a decorator that is not async
-            except asyncio.CancelledError as error:
-                if task is not None and task.cancelling():
-                    raise
-                raise RuntimeError(f"{_name(function)} awaited something that was cancelled") from error
-            except SystemExit as error:
-                raise RuntimeError(f"{_name(function)} tried to end the process") from error
+        return await self.run(iscoroutinefunction(function), function, args, kwargs)
+
+    async def run(
+        self, is_async: bool, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The same, where it is known whether it is async."""
+        context, seat = _Context(), _Seat(self)
+        SyncToAsync.context_to_thread_executor[context] = seat
+        token = SyncToAsync.thread_sensitive_context.set(context)
+        try:
+            if is_async:
+                return await function(*args, **kwargs)
+            result = await sync_to_async(function)(*args, **kwargs)
+            return await result if inspect.isawaitable(result) else result  # by a decorator that is not async
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise RuntimeError(f"{_name(function)} awaited something that was cancelled") from error
+        except SystemExit as error:
+            raise RuntimeError(f"{_name(function)} tried to end the process") from error
+        finally:
+            SyncToAsync.thread_sensitive_context.reset(token)
+            seat.leave()
 
     def close(self) -> None:
         """End the threads as soon as they are idle."""
@@ -53,17 +64,6 @@ class Workers:
             worker.shutdown(wait=False)
         self._all.clear()
         self._free.clear()
-
-    @contextmanager
-    def _seated(self) -> Iterator[None]:
-        context, seat = _Context(), _Seat(self)
-        SyncToAsync.context_to_thread_executor[context] = seat
-        token = SyncToAsync.thread_sensitive_context.set(context)
-        try:
-            yield
-        finally:
-            SyncToAsync.thread_sensitive_context.reset(token)
-            seat.leave()
 
     # For its seats
 
@@ -157,6 +157,8 @@ class _Seat(Executor):
 
     def leave(self) -> None:
         self._left = True
+        if self._worker is None and not self._jobs:  # it was not asked for anything
+            return
         self._workers.rest(self, idle=False)
         for future, _ in self._jobs:
             future.cancel()

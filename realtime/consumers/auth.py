@@ -21,10 +21,14 @@ def load_user(scope: MutableMapping[str, Any]) -> None:
     if "user" in scope or not apps.is_installed("django.contrib.auth"):
         return
     from django.contrib.auth import get_user  # imports models, so only where they are installed
+    from django.contrib.auth.models import AnonymousUser
 
     if "session" not in scope and apps.is_installed("django.contrib.sessions"):
         store = import_module(settings.SESSION_ENGINE).SessionStore
         scope["session"] = store(_cookies(scope).get(settings.SESSION_COOKIE_NAME))
+    if not has_session(scope):
+        scope["user"] = AnonymousUser()
+        return
     request = HttpRequest()
     request.session = _Snapshot(scope["session"].items() if "session" in scope else ())  # type: ignore[assignment]
     scope["user"] = get_user(request)

@@ -106,10 +106,11 @@ class SocketConsumer(AsyncConsumer):
             load_user(scope)  # asks nobody
         socket = self._router.socket(scope, params)
         socket.auth_token = offered_token(scope)
-        answer = await node.workers.call(socket.connect, params)
+        kind = type(socket)
+        answer = None if kind.connect is Socket.connect else await node.workers.call(socket.connect, params)
         if answer is not None:
             raise BadReturn(f"connect returned {answer!r:.80}; it lets in by returning nothing, or raises Refused")
-        name = await node.workers.call(socket.id)
+        name = None if kind.id is Socket.id else await node.workers.call(socket.id)  # a thread costs more than the rest
         if logger.isEnabledFor(logging.INFO):
             logger.info("CONNECTED %s as %s %s", scope["path"], name or "anyone", readable(params))
         return socket
