@@ -16,6 +16,7 @@ from django.urls import register_converter
 from django.urls.converters import StringConverter, get_converters
 
 from realtime import Channel, InvalidEvent, Refused, Router, Socket, broadcast, channel, handle_in
+from realtime.actor import AHEAD
 from realtime.node import Node
 from tests.test_channels import CRASHED, OK, Open, refused, routed
 from tests.test_handshake import answer
@@ -354,3 +355,96 @@ async def test_what_waits_for_an_echo_is_forgotten_when_the_engine_refuses(
             await wire.send("1", "2", "t:a", "shout", {})
             assert await wire.receive() == ["1", "2", "t:a", "phx_reply", refused("unavailable")]
     assert all(sent.is_done for sent in node.echoes._awaited["t:a"].values())
+
+
+# A broadcast that fails once its handler has gone on
+
+
+class Failing:
+    """An engine that takes what is published, and refuses it later."""
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Future[int]] = []
+
+    def put(self, *args: Any) -> asyncio.Future[int]:
+        self.asked.append(asyncio.get_running_loop().create_future())
+        return self.asked[-1]
+
+    async def refuse(self) -> None:
+        async with asyncio.timeout(5):
+            while not self.asked:
+                await asyncio.sleep(0.01)
+        for asked in self.asked:
+            asked.set_exception(redis.ConnectionError("away"))
+
+
+async def test_the_reply_tells_of_a_broadcast_that_failed_later_and_the_next_does_not(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    went_on = asyncio.Event()
+
+    class Room(Open):
+        @handle_in("shout")
+        async def shout(self) -> dict[str, bool]:
+            await self.broadcast("heard")
+            went_on.set()
+            return {"done": True}
+
+        @handle_in("ask")
+        async def ask(self) -> dict[str, bool]:
+            return {"asked": True}
+
+    wire = await connect(routed(Room))
+    await wire.join("t:a")
+    failing = Failing()
+    with monkeypatch.context() as patch:
+        patch.setattr(Node.current().layer, "put", failing.put)
+        await wire.send("1", "2", "t:a", "shout", {})
+        await asyncio.wait_for(went_on.wait(), 5)  # while nothing is known of its broadcast
+        await wire.send("1", "3", "t:a", "ask", {})
+        await failing.refuse()
+        assert await wire.receive() == ["1", "2", "t:a", "phx_reply", refused("unavailable")]
+        assert await wire.receive() == ["1", "3", "t:a", "phx_reply", {"status": "ok", "response": {"asked": True}}]
+
+
+async def test_a_channel_ends_whose_after_join_could_not_broadcast(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Room(Open):
+        async def after_join(self, payload: Any) -> None:
+            await self.broadcast("entered")
+
+    wire = await connect(routed(Room))
+    await wire.join("t:b")
+    assert (await wire.receive())[3] == "entered"
+    failing = Failing()
+    with monkeypatch.context() as patch:
+        patch.setattr(Node.current().layer, "put", failing.put)
+        await wire.join("t:a")
+        await failing.refuse()
+        assert await wire.receive() == ["1", "1", "t:a", "phx_error", {"reason": "unavailable"}]
+
+
+async def test_a_handler_does_not_run_far_ahead_of_its_broadcasts(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+
+    class Room(Open):
+        @handle_in("flood")
+        async def flood(self) -> None:
+            nonlocal made
+            for _ in range(1000):
+                await self.broadcast("heard")
+                made += 1
+
+    wire = await connect(routed(Room))
+    await wire.join("t:a")
+    failing = Failing()
+    with monkeypatch.context() as patch:
+        patch.setattr(Node.current().layer, "put", failing.put)
+        await wire.send("1", "2", "t:a", "flood", {})
+        await asyncio.sleep(0.1)
+        assert made == AHEAD
+        await failing.refuse()
+        assert await wire.receive() == ["1", "2", "t:a", "phx_reply", refused("unavailable")]

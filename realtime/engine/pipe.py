@@ -54,6 +54,7 @@ class Pipe:
         self._connection: Any = None
         self._writer: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._loser: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard = 0.0
 
@@ -73,7 +74,7 @@ class Pipe:
     async def aclose(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        await end(self._writer, self._reader)
+        await end(self._writer, self._reader, self._loser)
         await self._lose(self._connection, redis.ConnectionError("closed"))
         self._give_up(redis.ConnectionError("closed"))
 
@@ -157,7 +158,7 @@ class Pipe:
         loop = asyncio.get_running_loop()
         due = max(waiting[0].at, self._heard) + self._patience
         if loop.time() >= due and self._sent:
-            spawn(self._lose(self._connection, redis.TimeoutError("in time")))
+            self._loser = spawn(self._lose(self._connection, redis.TimeoutError("in time")))
             due = loop.time() + self._patience
         self._timer = loop.call_at(due, self._look)
 
