@@ -90,7 +90,7 @@ class Process:
     """
 
     def __init__(self, *arguments: str, tell: Callable[[str], None]) -> None:
-        self._process = subprocess.Popen(
+        self._process = _begun(
             [sys.executable, *arguments],
             cwd=ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -141,6 +141,25 @@ class Process:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             tell(line.rstrip("\n"))
+
+
+def _begun(command: list[str], **options: Any) -> subprocess.Popen[str]:
+    """Begin a process that a Ctrl-C meanwhile does not leave behind: Popen returns none when it is interrupted."""
+    global _is_beginning
+    _is_beginning = True
+    try:
+        process = subprocess.Popen(command, **options)
+    finally:
+        _is_beginning = False
+    if _was_interrupted:
+        process.kill()
+        process.wait()
+        raise KeyboardInterrupt
+    return process
+
+
+_is_beginning = False
+_was_interrupted = False
 
 
 class TopicServer(Process):
@@ -209,9 +228,12 @@ def end_on_signals() -> None:
     """Let the first Ctrl-C or SIGTERM raise KeyboardInterrupt; those that follow do not disturb the end."""
 
     def interrupt(*about: object) -> None:
+        global _was_interrupted
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        _was_interrupted = True
+        if not _is_beginning:  # else whoever begins it ends it first
+            raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)

@@ -87,3 +87,28 @@ def test_ctrl_c_ends_all_that_it_has_started() -> None:
     assert process.returncode == 130, said
     assert "Traceback" not in said
     wait_until(lambda: not running(mark), "nothing to be left")
+
+
+BEGINNING = """
+import os, signal, subprocess, sys
+from bench import processes
+
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGINT)  # just then
+
+processes.end_on_signals()
+subprocess.Popen = Popen
+processes.Process("-c", "import time; time.sleep(60)", tell=print)
+"""
+
+
+def test_a_process_that_is_begun_at_ctrl_c_is_not_left_behind() -> None:
+    mark = secrets.token_hex(8)
+    command = [sys.executable, "-c", BEGINNING]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, MARK: mark}, stderr=subprocess.DEVNULL, timeout=30, check=False
+    )
+    assert done.returncode in (1, 130, -signal.SIGINT)
+    assert not running(mark)

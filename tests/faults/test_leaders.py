@@ -86,7 +86,7 @@ def test_a_leader_killed_while_it_collects_is_replaced_and_each_topic_is_collect
 
 def test_a_leader_that_slept_beyond_its_lease_does_nothing_when_it_wakes(judge: Judge) -> None:
     """2: the first script of the new leader has raised the fence."""
-    full, empty = names("full", 200), names("empty", 1_000)
+    full, empty = names("full", 200), names("empty", 4_000)
     judge.enter("web:1:a", full)
     judge.create(empty)
     with beating(judge, "web:1:a"), candidates(2, judge.url, TEST_COLLECT_BATCH="10") as found:
@@ -98,10 +98,10 @@ def test_a_leader_that_slept_beyond_its_lease_does_nothing_when_it_wakes(judge: 
         term = new.wait_for("leading", TAKEOVER + SLACK)["term"]
         acted = judge.collected()
         wait_until(lambda: judge.collected() > acted, "the new leader to collect")
-        assert judge.collected() < 1_000, "nothing was left for the one that slept"
+        assert judge.collected() < 4_000, "nothing was left for the one that slept"
         old.resume()
         assert old.wait_for("demoted")["term"] == term
-        wait_until(lambda: judge.collected() >= 1_000, "the rest to be collected")
+        wait_until(lambda: judge.collected() >= 4_000, "the rest to be collected")
         after, last = judge.fence(), judge.term()
         for one in found:
             one.stop()
@@ -111,7 +111,7 @@ def test_a_leader_that_slept_beyond_its_lease_does_nothing_when_it_wakes(judge: 
         assert last == term, "one more leader was elected"
         assert not left & set(old.topics("collected")), "collected after it had slept"
         assert told(found, "collected") == dict.fromkeys(empty, 1)
-        assert judge.collected() == 1_000
+        assert judge.collected() == 4_000
         assert judge.topics() == set(full)
         assert judge.audit() == []
 
@@ -125,24 +125,24 @@ def test_a_leader_whose_lease_is_deleted_meets_another_and_gives_way(judge: Judg
         wait_until(lambda: old.is_up() and bool(old.lines), "it to lead")
         with Candidate(judge.url, TEST_COLLECT_BATCH="10") as new:
             new.wait_for("standby")
-            judge.create(names("empty", 1_500))
+            judge.create(names("empty", 6_000))
             while not new.heard("leading"):  # unless the old one takes it again
                 wait_until(lambda: judge.lease_left() > LEASE * 0.97, "a lease just renewed")
                 judge.lose_lease()
                 wait_until(lambda: judge.lease_left() > 0, "a new lease")
                 wait_until(lambda: judge.fence()[0] == judge.term(), "its holder to act")
-            assert judge.collected() < 1_500, "all was done before there were two leaders"
+            assert judge.collected() < 6_000, "all was done before there were two leaders"
             line = f"demoted by term {new.wait_for('leading')['term']}"
             wait_until(lambda: line in old.lines, "the old leader to give way", LEASE / 3 + SLACK)
-            wait_until(lambda: judge.collected() >= 1_500, "the rest to be collected")
+            wait_until(lambda: judge.collected() >= 6_000, "the rest to be collected")
             new.stop()
             old.stop()
             assert [line for line in old.lines if line.startswith("demoted")] == [line]
-            assert judge.collected() == 1_500
+            assert judge.collected() == 6_000
             assert judge.topics() == set()
             assert set(told([new], "collected").values()) == {1}
             amounts = [line.split()[1].replace(",", "") for line in old.lines if line.startswith("collected")]
-            assert sum(map(int, amounts)) + len(new.topics("collected")) == 1_500
+            assert sum(map(int, amounts)) + len(new.topics("collected")) == 6_000
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["one that ends", "one without an end"])
