@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import logging
 import sys
@@ -289,7 +288,7 @@ class Actor:
             reply = Reply("error", _without_engine(error))
         finally:
             self.ref = None
-        self._order.then(functools.partial(self._handled, message.ref, reply))
+        self._order.then(self._handled, message.ref, reply)
 
     def _handled(self, ref: Ref, reply: Reply | None) -> None:
         """Answer a message whose broadcasts are through, or have failed."""
@@ -306,7 +305,7 @@ class Actor:
 
     def _say(self, frame: Frame) -> None:
         """Send a frame to this client, after the broadcasts made before it."""
-        self._order.then(functools.partial(self._client.send, frame))
+        self._order.then(self._client.send, frame)
 
     async def _call(self, handler: Handler, payload: msgspec.Raw, **params: Any) -> Any:
         arguments = handler.arguments(payload)

@@ -50,7 +50,7 @@ class Settings:
     MAILBOX: int = 1000  # messages that may wait for one channel's handler; more are answered "overloaded"
     OUTBOX_MESSAGES: int = 1000  # waiting for a socket that reads slowly; more closes it
     OUTBOX_BYTES: int = 4 * 1024 * 1024
-    FAST_LANE: bool = True  # write frames to the transport of servers that are known; False: all through ASGI
+    FAST_LANE: bool = True  # write to, and read from, the transport of servers that are known; False: all through ASGI
     SEND_TIMEOUT: float = 10.0  # for one frame to be taken by the peer's side; longer closes the socket
     HEARTBEAT_TIMEOUT: float = 60.0  # no frame for this long: the socket is closed; clients send one each 30 s
     THREADS: int = 8  # for sync handlers and the ORM, per process; each may hold a database connection

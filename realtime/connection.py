@@ -56,7 +56,8 @@ class Connection:
         self._node = node
         self._close = close
         self._wire = wire
-        self._heard = asyncio.get_running_loop().time()
+        self._time = asyncio.get_running_loop().time
+        self._heard = self._time()
         self._allowance = Allowance(node.settings.MESSAGE_RATE, node.settings.MESSAGE_BURST, self._heard)
         self._session: Session[Match] = Session(router.resolve, node.settings.MAX_TOPICS)
         self._actors: dict[str, Actor] = {}
@@ -65,23 +66,29 @@ class Connection:
         node.wheel.add(self)
 
     def receive(self, frame: Frame) -> None:
-        """Take one frame of the client. Raises ProtocolError when the socket cannot go on."""
+        """Take one frame of the client; one that is none ends the socket."""
+        try:
+            self._receive(frame)
+        except ProtocolError as error:
+            logger.info("closed a socket with %d: %s", error.close_code, error.reason)
+            self._lost()
+            self._node.spawn(self._finish_and_close(error.close_code))
+
+    def _receive(self, frame: Frame) -> None:
         if not self._open:
             return
-        self._heard = asyncio.get_running_loop().time()
-        self._allowance.spend(self._heard)
-        if self._allowance.is_exhausted:
+        self._heard = now = self._time()
+        allowance = self._allowance
+        allowance.spend(now)
+        if allowance.is_overdrawn and allowance.is_exhausted:
             raise ProtocolError("too many messages", CloseCode.FLOOD)
         if size_of(frame) > self._node.settings.MAX_FRAME:
             raise ProtocolError("frame too big", CloseCode.BIG)
         message = self.serializer.decode(frame)
-        if self._allowance.is_overdrawn:
+        if allowance.is_overdrawn:
             self._refuse(message)
         else:
-            action = self._session.receive(message)
-            if message.event == JOIN and isinstance(action, Answer):
-                logger.info("REFUSED %s %s", readable(message.topic), readable(action.reply.response))
-            self._act(action)
+            self._act(self._session.receive(message), message)
 
     async def finish(self) -> None:
         """Return when what was said is written, or the peer has had its time to take it; what is said later is not."""
@@ -125,7 +132,7 @@ class Connection:
         if self._actors.get(actor.topic) is actor:
             del self._actors[actor.topic]
         for message in unread if self._open else ():
-            self._act(self._session.receive(message))
+            self._act(self._session.receive(message), message)
 
     # private
 
@@ -141,14 +148,16 @@ class Connection:
             return DirectOutbox(lane, turn=self._node.turn, **bounds)
         return QueuedOutbox(write, wire=self._wire, **bounds)
 
-    def _act(self, action: Action) -> None:
+    def _act(self, action: Action, message: Message) -> None:
         match action:
+            case Event() | Leave():
+                self._actors[message.topic].deliver(message)
             case Answer(topic, ref, join_ref, reply):
                 self.send(self.serializer.reply(topic, ref, join_ref, reply))
+                if message.event == JOIN:
+                    logger.info("REFUSED %s %s", readable(topic), readable(reply.response))
             case Join():
                 self._join(action)
-            case Event(message) | Leave(message):
-                self._actors[message.topic].deliver(message)
 
     def _join(self, join: Join[Match]) -> None:
         if not self._open:
@@ -172,6 +181,10 @@ class Connection:
         self._lost()
         self.outbox.close()
         self._node.spawn(self._close_or_abort(code))
+
+    async def _finish_and_close(self, code: int) -> None:
+        await self.finish()
+        await self._close_or_abort(code)
 
     async def _close_or_abort(self, code: int) -> None:
         await self._close_safely(code)

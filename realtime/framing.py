@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from functools import cached_property
 
 from .protocol.messages import Frame
 
@@ -23,13 +22,21 @@ def framed(frame: Frame) -> bytes:
 
 
 class Burst:
-    """Frames that go together, to one socket or to very many; framed once, when the first of those asks."""
+    """Frames that go together, to one socket or to very many.
 
-    frames: tuple[Frame, ...]
+    framed  all of them, made when it is first asked for
+    """
+
+    __slots__ = ("framed", "frames")
+
+    framed: bytes
 
     def __init__(self, *frames: Frame) -> None:
         self.frames = frames
 
-    @cached_property
-    def framed(self) -> bytes:
-        return framed(self.frames[0]) if len(self.frames) == 1 else b"".join(map(framed, self.frames))
+    def __getattr__(self, name: str) -> bytes:
+        if name != "framed":
+            raise AttributeError(name)
+        frames = self.frames
+        self.framed = framed(frames[0]) if len(frames) == 1 else b"".join(map(framed, frames))
+        return self.framed  # from now on found like any attribute: very many sockets ask

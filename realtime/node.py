@@ -22,6 +22,7 @@ from .engine.layer import RedisChannelLayer
 from .engine.registry import Registry
 from .engine.scripts import Call
 from .exceptions import EngineUnavailable
+from .gathering import Gathering
 from .hub import Hub, Subscriber
 from .membership import Membership
 from .protocol.messages import Broadcast
@@ -51,7 +52,7 @@ class Node:
         self.registry = registry
         self.keys = registry.keys
         self.layer = RedisChannelLayer(engine=engine, prefix=self.keys.layer)
-        self.workers = Workers(settings.THREADS)
+        self.employ(Workers(settings.THREADS))
         self.membership = Membership(
             registry,
             self.call,
@@ -82,6 +83,11 @@ class Node:
     def running() -> Node | None:
         """Return the node of the running loop if it has one."""
         return _nodes.get(asyncio.get_running_loop())
+
+    def employ(self, workers: Workers) -> None:
+        """Let these do what blocks."""
+        self.workers = workers
+        self.gathering = Gathering(workers, self.settings.THREADS)
 
     def stand(self) -> None:
         """Stand for election as the topic server, or watch that somebody leads. Once is enough."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -28,12 +29,12 @@ class Order:
     def __len__(self) -> int:
         return len(self._line)
 
-    def then(self, step: Step) -> None:
+    def then(self, step: Callable[..., Any], *args: Any) -> None:
         """Take a step, now if nothing is before it."""
         if self._line:
-            self._line.append(step)
+            self._line.append(functools.partial(step, *args))
         else:
-            step()
+            step(*args)
 
     def after(self, sent: Sent) -> None:
         """Let what follows wait for a broadcast."""

@@ -12,7 +12,8 @@ AGAIN = 0.1
 
 def spawn(work: Coroutine[Any, Any, None], *, name: str | None = None) -> asyncio.Task[None]:
     """Run `work` in the background, in a new context: it must not keep the worker of the handler that began it."""
-    return asyncio.create_task(work, context=contextvars.Context(), name=name)
+    loop = asyncio.get_running_loop()  # asked itself: asyncio.create_task is a third of what a short task costs
+    return loop.create_task(work, context=contextvars.Context(), name=name)
 
 
 async def end(*tasks: asyncio.Task[Any] | None) -> None:

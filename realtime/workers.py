@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -29,6 +30,7 @@ class Workers:
         self._free: list[Executor] = []
         self._waiting: deque[_Seat] = deque()
         self._idle: dict[_Seat, None] = {}
+        self._unused: list[tuple[_Context, _Seat]] = []
 
     async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call an author's function, sync or async, and return what it returns."""
@@ -38,8 +40,7 @@ class Workers:
         self, is_async: bool, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """The same, where it is known whether it is async."""
-        context, seat = _Context(), _Seat(self)
-        SyncToAsync.context_to_thread_executor[context] = seat
+        context, seat = self._unused.pop() if self._unused else self._new_seat()
         token = SyncToAsync.thread_sensitive_context.set(context)
         try:
             if is_async:
@@ -55,7 +56,11 @@ class Workers:
             raise RuntimeError(f"{_name(function)} tried to end the process") from error
         finally:
             SyncToAsync.thread_sensitive_context.reset(token)
-            seat.leave()
+            # The two references are this function's: a task that outlives the handler would hold another.
+            if seat.is_unused and sys.getrefcount(context) == 2 and len(self._unused) < self._size:
+                self._unused.append((context, seat))
+            else:
+                seat.leave()
 
     def close(self) -> None:
         """End the threads as soon as they are idle."""
@@ -64,6 +69,7 @@ class Workers:
             worker.shutdown(wait=False)
         self._all.clear()
         self._free.clear()
+        self._unused.clear()
 
     # For its seats
 
@@ -97,6 +103,11 @@ class Workers:
 
     # private
 
+    def _new_seat(self) -> tuple[_Context, _Seat]:
+        context, seat = _Context(), _Seat(self)
+        SyncToAsync.context_to_thread_executor[context] = seat
+        return context, seat
+
     def _free_again(self, worker: Executor) -> None:
         while self._waiting:
             seat = self._waiting.popleft()
@@ -123,6 +134,7 @@ class _Seat(Executor):
         self._jobs: list[tuple[Future[Any], Callable[[], Any]]] = []
         self._running = 0
         self._left = False
+        self.is_unused = True  # so far it was not asked for anything
 
     @property
     def wants_worker(self) -> bool:
@@ -130,6 +142,7 @@ class _Seat(Executor):
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         job = partial(function, *args, **kwargs)
+        self.is_unused = False
         if self._left:
             return self._alone(job)
         future: Future[Any] = Future()
@@ -157,7 +170,7 @@ class _Seat(Executor):
 
     def leave(self) -> None:
         self._left = True
-        if self._worker is None and not self._jobs:  # it was not asked for anything
+        if self.is_unused:
             return
         self._workers.rest(self, idle=False)
         for future, _ in self._jobs:

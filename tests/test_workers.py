@@ -111,9 +111,33 @@ async def test_what_a_handler_raises_comes_through(workers: Workers) -> None:
 
 
 async def test_nothing_of_a_handler_stays_in_memory(workers: Workers) -> None:
+    gc.collect()
+    before = len(SyncToAsync.context_to_thread_executor)
     await asyncio.gather(*(workers.call(here) for _ in range(20)))
     gc.collect()
-    assert len(SyncToAsync.context_to_thread_executor) == 0
+    assert len(SyncToAsync.context_to_thread_executor) == before
+
+
+async def test_what_outlives_a_handler_that_did_not_block_does_not_share_the_seat_of_the_next(workers: Workers) -> None:
+    """An async handler takes no thread, and its place serves the next one; unless a task of it goes on."""
+    go = asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+    contexts: list[Any] = []
+
+    async def later() -> None:
+        await go.wait()
+
+    async def handler() -> None:
+        contexts.append(SyncToAsync.thread_sensitive_context.get())
+        if len(contexts) == 3:
+            tasks.append(asyncio.create_task(later()))
+
+    for _ in range(4):
+        await workers.call(handler)
+    numbers = [id(context) for context in contexts]
+    go.set()
+    await asyncio.gather(*tasks)
+    assert numbers[3] not in numbers[:3]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 
-from .. import conf, lifetime, wire
+from .. import conf, intake, lifetime, wire
 from ..connection import Connection
 from ..exceptions import BadReturn, ProtocolError, Refused
 from ..logs import readable
@@ -66,6 +66,8 @@ class SocketConsumer(AsyncConsumer):
             wire=found,
             lane=lane,
         )
+        if node.settings.FAST_LANE:
+            intake.divert(receive, connection.receive)
         try:
             await self._listen(connection, receive)
         except asyncio.CancelledError:
@@ -101,7 +103,7 @@ class SocketConsumer(AsyncConsumer):
     async def _welcome(self, scope: MutableMapping[str, Any], params: dict[str, Any], node: Node) -> Socket:
         """Return the author's socket, once it has let the client in. Raises Refused, or whatever it raises."""
         if has_session(scope):
-            await node.workers.call(load_user, scope)
+            await node.gathering.call(load_user, scope)
         else:
             load_user(scope)  # asks nobody
         socket = self._router.socket(scope, params)
@@ -122,14 +124,7 @@ class SocketConsumer(AsyncConsumer):
                 return
             if number % TURN == 0:
                 await asyncio.sleep(0)  # where much has come in, `receive` does not wait, and others would have to
-            frame = event.get("text")
-            try:
-                connection.receive(event.get("bytes") or b"" if frame is None else frame)
-            except ProtocolError as error:
-                logger.info("closed a socket with %d: %s", error.close_code, error.reason)
-                await connection.finish()
-                await self._close(error.close_code)
-                return
+            connection.receive(intake.frame_of(event))
 
     async def _write(self, frame: Frame) -> None:
         await self._send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})

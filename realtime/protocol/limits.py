@@ -13,22 +13,20 @@ class Allowance:
     It may be overdrawn by another `burst`; who goes on after that has not listened.
     """
 
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+    __slots__ = ("_at", "_burst", "_rate", "_tokens", "is_overdrawn")
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
         self._rate = rate
         self._burst = burst
         self._tokens = float(burst)
         self._at = now
+        self.is_overdrawn = False
 
     def spend(self, now: float) -> None:
         """Take one message into account."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1
         self._at = now
-
-    @property
-    def is_overdrawn(self) -> bool:
-        return self._tokens < -NOISE
+        self.is_overdrawn = self._tokens < -NOISE
 
     @property
     def is_exhausted(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeAlias
 
@@ -43,8 +42,7 @@ Frame: TypeAlias = str | bytes
 _UNFIT = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One message from a client. V2 text frame: [join_ref, ref, topic, event, payload].
 
     topic     "rooms:lobby"; a client may send any JSON value here, only a fit string is ever routed
@@ -61,19 +59,17 @@ class Message:
     join_ref: Ref = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """An answer to a ref. Clients give meaning to "ok" and "error"; any other status travels as well.
 
     return Reply("later", {"position": 7})
     """
 
     status: str
-    response: Any = field(default_factory=dict)
+    response: Any = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(msgspec.Struct, frozen=True):
     """One event for everybody on a topic; it has no ref, so one frame serves all.
 
     payload  a JSON object, encoded once by whoever sent it

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgspec
 
 from .messages import HEARTBEAT, JOIN, LEAVE, RESERVED_TOPIC, Message, Ref, Reply, is_topic
 
 Route = TypeVar("Route")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """Send this reply; there is no channel to ask."""
 
     topic: Any
@@ -21,8 +21,7 @@ class Answer:
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Instance(Generic[Route]):
+class Instance(msgspec.Struct, Generic[Route], frozen=True, eq=False):
     """One join of one topic: two joins of the same are never equal. Kept as long as it is joined, so it is small.
 
     A client that joins without a join_ref gets its first reply and its close without one, and everything
@@ -40,23 +39,20 @@ class Instance(Generic[Route]):
         return self.ref if self.join_ref is None else self.join_ref
 
 
-@dataclass(frozen=True, slots=True)
-class Join(Generic[Route]):
+class Join(msgspec.Struct, Generic[Route], frozen=True):
     """Start a channel."""
 
     instance: Instance[Route]
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Hand this message to the channel that joined its topic."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """End the channel that joined this topic, and answer."""
 
     message: Message

@@ -74,7 +74,7 @@ class AsyncRealtimeClient:
             stack.enter_context(self.crashes.watched())
             self.node = Node.current()
             stack.push_async_callback(self.node.stop)
-            self.node.workers = OneThread(self._executor or AsyncPortal(), self.crashes.add)
+            self.node.employ(OneThread(self._executor or AsyncPortal(), self.crashes.add))
             await stack.enter_async_context(_ear(self.node, self._heard))
             self._open = stack.pop_all()
         return self

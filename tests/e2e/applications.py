@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import MutableMapping
 from typing import Any
 
 from chatty.asgi import application as chat
-from realtime import wire
+from realtime import intake, wire
 from realtime.framing import framed
 
 MESSAGES = 400
@@ -29,6 +30,25 @@ async def alternating(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "websocket.send", "text": text})
     await receive()
     await send({"type": "websocket.close", "code": 4000})
+
+
+async def diverting(scope: Any, receive: Any, send: Any) -> None:
+    """Say whether frames are taken past `receive`, then send each back, and tell of a frame that came through it."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    back: asyncio.Queue[Any] = asyncio.Queue()
+    back.put_nowait("diverted" if intake.divert(receive, back.put_nowait) else "not diverted")
+
+    async def answer() -> None:
+        while True:
+            frame = await back.get()
+            await send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})
+
+    answering = asyncio.create_task(answer())
+    while (event := await receive())["type"] != "websocket.disconnect":
+        back.put_nowait("not diverted")
+        back.put_nowait(intake.frame_of(event))
+    answering.cancel()
 
 
 async def wrapped(scope: Any, receive: Any, send: Any) -> None:

@@ -66,6 +66,25 @@ async def test_a_strict_client_hears_them_in_order_between_compressed_ones(kind:
             assert client.close_code == 4000
 
 
+async def test_what_uvicorn_reads_does_not_wait_for_a_task(kind: str, engine: str) -> None:
+    """And it never stops reading, however much comes at once. Its "websockets" protocol has no queue to go past."""
+    with serving(kind, application="tests.e2e.applications:diverting", **LAB) as server:
+        async with websockets.connect(f"{server.socket_url}/websocket", max_size=None, **server.trust) as client:
+            diverted = await asyncio.wait_for(client.recv(), 10)
+            assert (diverted == "diverted") == ("sansio" in kind or "wsproto" in kind)
+            for number in range(200):
+                await client.send(f"{number}" * 1000 if number % 2 else b"%d" % number * 1000)
+            heard: list[str | bytes] = []
+            while len(heard) < 200:
+                frame = await asyncio.wait_for(client.recv(), 10)
+                if frame != "not diverted":
+                    heard.append(frame)
+                else:
+                    assert diverted == "not diverted"
+            assert heard == [f"{n}" * 1000 if n % 2 else b"%d" % n * 1000 for n in range(200)]
+        assert "Traceback" not in server.log
+
+
 async def test_without_it_all_is_the_same(kind: str, engine: str) -> None:
     with serving(kind, **ASGI_ONLY) as server:
         for compression in ("deflate", None):
