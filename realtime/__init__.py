@@ -1,8 +1,10 @@
 """Phoenix Channels for Django: a real-time feature as plain as a view."""
 
-from . import topics
+from . import tokens, topics
+from .dismissal import adisconnect, akick, disconnect, kick
 from .exceptions import (
     BadReturn,
+    BadToken,
     EngineFull,
     EngineUnavailable,
     InvalidEvent,
@@ -15,7 +17,7 @@ from .exceptions import (
     TopicInUse,
     Unencodable,
 )
-from .handlers import Channel, handle_in
+from .handlers import Channel, handle_in, handle_info, handle_out, permission_required, user_passes_test
 from .protocol.messages import Reply
 from .publish import abroadcast, broadcast
 from .routing import Router, channel, include
@@ -25,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BadReturn",
+    "BadToken",
     "Channel",
     "EngineFull",
     "EngineUnavailable",
@@ -41,9 +44,18 @@ __all__ = [
     "TopicInUse",
     "Unencodable",
     "abroadcast",
+    "adisconnect",
+    "akick",
     "broadcast",
     "channel",
+    "disconnect",
     "handle_in",
+    "handle_info",
+    "handle_out",
     "include",
+    "kick",
+    "permission_required",
+    "tokens",
     "topics",
+    "user_passes_test",
 ]

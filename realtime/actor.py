@@ -6,22 +6,22 @@ import asyncio
 import inspect
 import logging
 import sys
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
 import msgspec
+from django.core.exceptions import PermissionDenied
 
-from .answers import event_reply, join_reply
-from .exceptions import EngineFull, EngineUnavailable, Refused, Unencodable
+from .answers import event_reply, join_reply, refusal_response
+from .exceptions import EngineFull, EngineUnavailable, Refused
 from .framing import Burst
-from .handlers import Channel, Handler, ReplyRef
+from .handlers import Channel, Handler, ReplyRef, Requirement
 from .hub import Sink
 from .logs import readable
 from .node import Node
 from .order import Order
-from .payloads import encode
-from .protocol.messages import JOIN, LEAVE, Broadcast, Frame, Message, Ref, Reply
+from .payloads import encode_event
+from .protocol.messages import JOIN, LEAVE, Broadcast, Frame, Message, Payload, Ref, Reply
 from .protocol.serializers import Serializer
 from .protocol.session import Join
 from .routing import Match
@@ -34,6 +34,8 @@ logger = logging.getLogger("realtime.channel")
 LEFT, CLOSED, DRAINING, DUPLICATE = "left", "closed", "draining", "duplicate join"
 CRASH, RESYNC, REFUSED = "crash", "resync", "refused"
 GONE = {CLOSED, DRAINING}
+FORBIDDEN = {"reason": "forbidden"}
+TOO_OFTEN = {"reason": "crashes too often"}
 AHEAD = 64  # what a channel may have to say behind broadcasts that are under way
 
 
@@ -50,8 +52,31 @@ class Client(Protocol):
     def send(self, frame: Frame) -> None:
         """Queue a frame. Never waits."""
 
+    def crashed(self, topic: str) -> bool:
+        """Take note that a channel has, and return whether the client may join that topic again at once."""
+
     def ended(self, actor: Actor, unread: list[Message]) -> None:
         """Forget the actor; `unread` came too late for it."""
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A broadcast of the topic that goes through the channel's hands: handle_out asks for it, or for one before it."""
+
+    broadcast: Broadcast
+
+    @property
+    def event(self) -> str:
+        return self.broadcast.event
+
+
+class Info(msgspec.Struct, frozen=True):
+    """A broadcast of another topic that the channel hears."""
+
+    broadcast: Broadcast
+
+    @property
+    def event(self) -> str:
+        return self.broadcast.event
 
 
 class Actor:
@@ -60,6 +85,15 @@ class Actor:
     It is the Port of its Channel and the Subscriber of the hub. The join is the first message of its mailbox, and makes
     the Channel; frames that come from the hub meanwhile are held until the client has its reply.
     """
+
+    # One lives for each topic of each socket.
+    __slots__ = (
+        *("_client", "_close", "_ears", "_ending", "_entered", "_held", "_made", "_mailbox", "_node", "_order"),
+        *("_outgoing", "_over", "_previous", "_task", "channel", "id", "instance", "intercepts", "is_over", "joined"),
+        *("ref", "serializer", "sink", "topic"),
+    )
+
+    channel: Channel
 
     def __init__(self, join: Join[Match], client: Client, node: Node, previous: Actor | None) -> None:
         self.instance = join.instance
@@ -71,8 +105,12 @@ class Actor:
         self._previous = previous
         self.joined = False
         self.ref: ReplyRef | None = None
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._mailbox: deque[Message] = deque([join.message])
+        self.is_over = False
+        self._over: asyncio.Future[None] | None = None  # for those who wait for it
+        self.intercepts = bool(self.instance.route.channel.interceptors)
+        self._mailbox: list[Message | Outgoing | Info] = [join.message]
+        self._outgoing = 0  # in the mailbox
+        self._ears: dict[str, _Ear] = {}
         self._held: list[Burst] = []
         self.sink: Sink = _Held(self._held)
         self._order = Order()
@@ -100,15 +138,42 @@ class Actor:
             self._ending = reason
         self._wake()
 
+    def expel(self, reason: str) -> None:
+        """End it likewise, and tell the client why; it is not to rejoin."""
+        if self._ending is None:
+            self._close = {"reason": reason}
+            self.end(reason)
+
     async def wait(self, limit: float) -> None:
         """Return when it is over. What runs longer than `limit` is cancelled; a thread cannot be, and is left alone."""
-        await asyncio.wait([self.over], timeout=limit)
-        if self._task is not None and not self.over.done():
+        if self.is_over:
+            return
+        if self._over is None:
+            self._over = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._over], timeout=limit)
+        if self._task is not None and not self.is_over:
             logger.warning("%s on %r did not return within %g s", self._name, self.topic, limit)
             self._task.cancel()
-            await asyncio.wait([self.over], timeout=limit)
+            await asyncio.wait([self._over], timeout=limit)
 
     # For the hub
+
+    def hear(self, broadcast: Broadcast) -> None:
+        """Pass a broadcast on to the client, through the channel's hands if it wants to see it or one before it."""
+        if self._outgoing or not self.joined or broadcast.event in self.channel.interceptors:
+            self._outgoing += 1
+            self.inform(Outgoing(broadcast))
+        else:
+            self.sink.put(Burst(self.serializer.fastlane(broadcast)))
+
+    def inform(self, item: Outgoing | Info) -> None:
+        """Hand over what is no message of the client. None is skipped: who is too slow for them joins again."""
+        if self.is_over:
+            return
+        self._mailbox.append(item)
+        if len(self._mailbox) > self._node.settings.MAILBOX + AHEAD:
+            self.resync()
+        self._wake()
 
     def resync(self) -> None:
         if self.joined and self._ending is None:  # else nothing has been promised to the client yet
@@ -117,15 +182,15 @@ class Actor:
 
     # For the channel
 
-    async def push(self, event: str, payload: msgspec.Raw) -> None:
-        if not self.over.done():
+    async def push(self, event: str, payload: Payload) -> None:
+        if not self.is_over:
             self._say(self.serializer.push(self.topic, event, payload, self.instance.tag))
 
     async def reply(self, ref: ReplyRef, reply: Reply) -> None:
-        if not self.over.done():
+        if not self.is_over:
             self._answer(ref.value, reply)
 
-    async def broadcast(self, event: str, payload: msgspec.Raw, *, to_self: bool) -> None:
+    async def broadcast(self, event: str, payload: Payload, *, to_self: bool) -> None:
         sent = self._node.send(Broadcast(self.topic, event, payload, None if to_self else self.id), self)
         if self._may_go_on:
             self._order.after(sent)
@@ -147,9 +212,22 @@ class Actor:
         )
 
     async def stop(self, reason: str) -> None:
-        if self._ending is None:
-            self._close = {"reason": reason}
-            self.end(reason)
+        self.expel(reason)
+
+    async def subscribe(self, topic: str) -> None:
+        if topic not in self._ears:
+            ear = self._ears[topic] = _Ear(self, self._node.new_id())
+            try:
+                await self._node.hub.subscribe(topic, ear)
+            except BaseException:
+                self._ears.pop(topic, None)
+                raise
+            if self.is_over:  # meanwhile
+                self.unsubscribe(topic)
+
+    def unsubscribe(self, topic: str) -> None:
+        if ear := self._ears.pop(topic, None):
+            self._node.hub.unsubscribe(topic, ear)
 
     def made(self, coroutine: Coroutine[Any, Any, None]) -> None:
         if self._made is not None:
@@ -158,16 +236,16 @@ class Actor:
     # The mailbox
 
     def _wake(self) -> None:
-        if self._task is None and not self.over.done():
+        if self._task is None and not self.is_over:
             self._task = spawn(self._run())
 
     async def _run(self) -> None:
         try:
-            while not self.over.done():
+            while not self.is_over:
                 if self._is_due():
                     await self._finish()
                 elif self._mailbox:
-                    await self._handle(self._mailbox.popleft())
+                    await self._handle(self._mailbox.pop(0))
                 else:
                     break
         except asyncio.CancelledError:  # by `wait`, whose time is over, or by a loop that ends
@@ -183,21 +261,25 @@ class Actor:
             return not self._mailbox  # what was sent before the new join was meant for this instance
         return self._ending in GONE or (self._ending is not None and self.joined)
 
-    async def _handle(self, message: Message) -> None:
+    async def _handle(self, item: Message | Outgoing | Info) -> None:
         try:
-            if message.event == JOIN:
-                await self._join(message)
-            elif message.event == LEAVE:
+            if isinstance(item, Outgoing):
+                await self._pass_on(item.broadcast)
+            elif isinstance(item, Info):
+                await self._listen(item.broadcast)
+            elif item.event == JOIN:
+                await self._join(item)
+            elif item.event == LEAVE:
                 await self._order.drained()
                 self._node.hub.unsubscribe(self.topic, self)  # first: after the reply it hears nothing
-                self._answer(message.ref, Reply("ok"))
+                self._answer(item.ref, Reply("ok"))
                 self._ending, self._close = LEFT, {}
             else:
-                await self._event(message)
-        except EngineUnavailable as error:  # from after_join
-            self._end_without(error, message.event)
+                await self._event(item)
+        except EngineUnavailable as error:  # from after_join, or where there is nobody to answer
+            self._end_without(error, item.event)
         except Exception as error:
-            logger.exception("%s crashed on %r in %r", self._name, message.event, self.topic)
+            logger.exception("%s crashed on %r in %r", self._name, item.event, self.topic)
             self._crash(self._blame("channel_crash", error))
 
     def _end_without(self, error: BaseException, event: str) -> None:
@@ -206,8 +288,11 @@ class Actor:
 
     def _crash(self, reason: dict[str, Any]) -> None:
         self._node.hub.unsubscribe(self.topic, self)
-        self._say(self.serializer.error(self.topic, self.instance.join_ref, reason))
-        self._ending, self._close = CRASH, None
+        if self._client.crashed(self.topic):
+            self._say(self.serializer.error(self.topic, self.instance.join_ref, reason))
+            self._ending, self._close = CRASH, None
+        else:
+            self._ending, self._close = CRASH, TOO_OFTEN
 
     # Joins
 
@@ -229,15 +314,17 @@ class Actor:
 
     def _greeted(self) -> None:
         """See whether what after_join has broadcast is through."""
-        if (fault := self._order.fault()) and not self.over.done():
+        if (fault := self._order.fault()) and not self.is_over:
             self._end_without(fault, JOIN)
             self._wake()
 
-    async def _enter(self, payload: msgspec.Raw) -> Reply:
+    async def _enter(self, payload: Payload) -> Reply:
         """Ask the channel, then subscribe: what is broadcast after the reply was sent is never missed."""
         try:
             route = self.instance.route
             self.channel = route.channel(self._client.socket, self.topic, route.params, self)
+            self.channel.assigns.update(route.assigns)
+            await self._require(self.channel.requirements + self.channel.joiner.requirements)
             if self.channel.greeter is not None:
                 self.channel.greeter.arguments(payload)  # what after_join could not take is refused here
             response = await self._call(self.channel.joiner, payload, **route.params)
@@ -247,12 +334,21 @@ class Actor:
                 await self._node.hub.subscribe(self.topic, self)
             return reply
         except Refused as refusal:
-            return self._refuse(REFUSED, self._encoded(refusal))
+            return self._refuse(REFUSED, refusal_response(refusal, self._name))
+        except PermissionDenied:
+            return self._refuse(REFUSED, FORBIDDEN)
         except EngineUnavailable as error:
             return self._refuse(REFUSED, _without_engine(error))
         except Exception as error:
             logger.exception("%s crashed in join of %r", self._name, self.topic)
-            return self._refuse(CRASH, self._blame("join crashed", error))
+            return self._refuse(CRASH, self._join_crashed(error))
+
+    def _join_crashed(self, error: Exception) -> dict[str, Any]:
+        blame = self._blame("join crashed", error)
+        if self._client.crashed(self.topic):
+            return blame
+        self._close = TOO_OFTEN  # after the reply, on which clients would try again
+        return {**blame, "retry": False}
 
     def _refuse(self, ending: str, response: Any) -> Reply:
         if self._ending not in GONE:
@@ -272,6 +368,12 @@ class Actor:
             self.sink.put(burst)
         self._held = []
 
+    async def _require(self, requirements: tuple[Requirement, ...]) -> None:
+        """Raises Refused where the user does not meet one of them."""
+        for requirement in requirements:
+            if not await self._node.workers.call(requirement.test, self._client.socket.user):
+                raise Refused(requirement.reason)
+
     # Events
 
     async def _event(self, message: Message) -> None:
@@ -281,9 +383,13 @@ class Actor:
             return
         self.ref = ReplyRef(message.ref)
         try:
+            if handler.requirements:
+                await self._require(handler.requirements)
             reply = event_reply(await self._call(handler, message.payload), handler.name)
         except Refused as refusal:
-            reply = Reply("error", self._encoded(refusal))
+            reply = Reply("error", refusal_response(refusal, self._name))
+        except PermissionDenied:
+            reply = Reply("error", FORBIDDEN)
         except EngineUnavailable as error:
             reply = Reply("error", _without_engine(error))
         finally:
@@ -307,7 +413,30 @@ class Actor:
         """Send a frame to this client, after the broadcasts made before it."""
         self._order.then(self._client.send, frame)
 
-    async def _call(self, handler: Handler, payload: msgspec.Raw, **params: Any) -> Any:
+    # Broadcasts
+
+    async def _pass_on(self, broadcast: Broadcast) -> None:
+        """Send a broadcast of the topic as handle_out wants it."""
+        self._outgoing -= 1
+        handler = self.channel.interceptors.get(broadcast.event)
+        if handler is None:  # it came after one that is intercepted
+            self._say(self.serializer.fastlane(broadcast))
+            return
+        result = await self._call(handler, broadcast.payload)
+        if result is not None:
+            payload = encode_event(broadcast.event, result)
+            self._say(self.serializer.push(self.topic, broadcast.event, payload, self.instance.tag))
+
+    async def _listen(self, broadcast: Broadcast) -> None:
+        handler = self.channel.listeners.get(broadcast.event)
+        if handler is None:
+            logger.debug("%s has no handle_info for %r of %r", self._name, broadcast.event, broadcast.topic)
+        elif broadcast.topic in self._ears:  # else it was unsubscribed from meanwhile
+            await self._call(handler, broadcast.payload)
+
+    # Handlers
+
+    async def _call(self, handler: Handler, payload: Payload, **params: Any) -> Any:
         arguments = handler.arguments(payload)
         self._made = [] if self._node.debug else None
         result = await self._node.workers.run(handler.is_async, handler.function, (self.channel, *arguments), params)
@@ -333,6 +462,8 @@ class Actor:
         if self._ending not in GONE:
             await self._order.drained()
         self._node.hub.unsubscribe(self.topic, self)
+        for topic in list(self._ears):
+            self.unsubscribe(topic)
         try:
             if self._entered:
                 self._entered = False
@@ -342,8 +473,10 @@ class Actor:
             if self._close is not None:
                 self._say(self.serializer.close(self.topic, self.instance.join_ref, self._close))
         finally:
-            self.over.set_result(None)
-            unread = list(self._mailbox)
+            self.is_over = True
+            if self._over is not None:
+                self._over.set_result(None)
+            unread = [item for item in self._mailbox if isinstance(item, Message)]
             self._mailbox.clear()
             self._client.ended(self, unread)
 
@@ -358,14 +491,6 @@ class Actor:
             logger.exception("%s failed to terminate on %r", self._name, self.topic)
 
     # private
-
-    def _encoded(self, refusal: Refused) -> Any:
-        """Return what a refusal says; that it cannot be sent must not make it a crash."""
-        try:
-            return encode(refusal.response)
-        except Unencodable as error:
-            logger.error("%s refused with what cannot be sent: %s", self._name, error)
-            return {"reason": "refused"}
 
     def _blame(self, reason: str, error: Exception) -> dict[str, Any]:
         """Return what the client is told of an exception: a short reason; its text only to the developer."""
@@ -384,6 +509,25 @@ class Actor:
     @property
     def _name(self) -> str:
         return self.instance.route.channel.__name__
+
+
+class _Ear:
+    """What hears another topic for a channel."""
+
+    __slots__ = ("_actor", "id", "intercepts", "serializer", "sink")
+
+    def __init__(self, actor: Actor, name: str) -> None:
+        self._actor = actor
+        self.id = name
+        self.serializer = actor.serializer
+        self.sink = actor.sink
+        self.intercepts = True
+
+    def hear(self, broadcast: Broadcast) -> None:
+        self._actor.inform(Info(broadcast))
+
+    def resync(self) -> None:
+        self._actor.resync()
 
 
 class _Held:

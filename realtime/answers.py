@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import Any
 
-from .exceptions import BadReturn
-from .payloads import encode
+import msgspec
+
+from .exceptions import BadReturn, Refused, Unencodable
+from .payloads import BYTES, encode, encode_reply
 from .protocol.messages import Reply
+
+logger = logging.getLogger("realtime.channel")
 
 PAYLOAD = "a payload (dict, Struct, dataclass, list, text or number)"
 RIGHT = {
     "join": f"None, {PAYLOAD} for the join's response, or it raises Refused",
-    "event": f'None (no reply), {PAYLOAD} for reply ok, Reply("status", payload), or it raises Refused',
+    "event": f'None (no reply), {PAYLOAD} or bytes for reply ok, Reply("status", payload), or it raises Refused',
 }
 
 
@@ -29,10 +34,19 @@ def event_reply(result: Any, name: str) -> Reply | None:
     if result is None:
         return None
     if isinstance(result, Reply):
-        return Reply(result.status, encode(result.response))
-    if type(result) is not dict:
+        return encode_reply(result.status, result.response)
+    if type(result) is not dict and not isinstance(result, BYTES):
         _check(result, name, "event")
-    return Reply("ok", encode(result))
+    return encode_reply("ok", result)
+
+
+def refusal_response(refusal: Refused, name: str) -> msgspec.Raw:
+    """Return what a refusal says; that it cannot be sent must not make it a crash."""
+    try:
+        return encode(refusal.response)
+    except Unencodable as error:
+        logger.error("%s refused with what cannot be sent: %s", name, error)
+        return encode({"reason": "refused"})
 
 
 def _check(result: Any, name: str, kind: str) -> None:

@@ -66,7 +66,7 @@ def _no_key(key: object, hint: str) -> CheckMessage:
 
 
 def _default(key: str) -> str:
-    return f"The default is {getattr(conf.Settings, key)!r}."
+    return f"The default is {getattr(conf.Settings(), key)!r}."
 
 
 # The router, its routes and its channels
@@ -75,6 +75,12 @@ def _default(key: str) -> str:
 def check_router(**kwargs: Any) -> list[CheckMessage]:
     if check_settings():
         return []  # mend those first; nothing can be read from them
+    try:
+        conf.serializers()
+    except Misconfigured as error:
+        return [
+            Error(f"{error}.", hint="It is the path of a class; see realtime.protocol.serializers.", id="realtime.E001")
+        ]
     try:
         routes = conf.router().routes
     except Misconfigured as error:

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -23,9 +23,11 @@ from .engine.client import Engine
 from .engine.keys import Keys
 from .engine.registry import Registry
 from .exceptions import Misconfigured
+from .protocol.serializers import SERIALIZERS, Serializer
 from .routing import Router
 
 YEAR = 366 * 86400.0
+VERBS = ("decode", "push", "reply", "close", "error", "fastlane")  # of a Serializer
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Settings:
     COLLECT_BATCH: int = 300  # topics in one step
     LEASE: float = 10.0  # of the topic server that leads; another takes over when it is not renewed
     NODE_LEASE: float = 20.0  # a node that is silent for this long is declared dead; the same in every process
+    SERIALIZERS: Mapping[str, str] = field(default_factory=dict)  # more versions to speak: {"3.0": "path.to.a.Class"}
     ALLOWED_ORIGINS: tuple[str, ...] = ()  # of pages elsewhere that may connect; CSRF_TRUSTED_ORIGINS may too
     REQUIRE_ORIGIN: bool = False  # refuse clients that send none, as native ones do
     MAX_TOPICS: int = 100  # per socket, as in Phoenix
@@ -48,6 +51,7 @@ class Settings:
     MESSAGE_RATE: float = 100.0  # from a client, a second in the long run
     MESSAGE_BURST: int = 500  # from a client, at once; as many more are answered "too many messages", then it is closed
     MAILBOX: int = 1000  # messages that may wait for one channel's handler; more are answered "overloaded"
+    MAX_CRASHES: int = 5  # of one topic on one socket in a minute; then its client is told not to come back
     OUTBOX_MESSAGES: int = 1000  # waiting for a socket that reads slowly; more closes it
     OUTBOX_BYTES: int = 4 * 1024 * 1024
     FAST_LANE: bool = True  # write to, and read from, the transport of servers that are known; False: all through ASGI
@@ -94,6 +98,8 @@ def unfit(found: Settings) -> dict[str, str]:
         faults["COLLECT_AFTER"] = "must be two numbers of seconds, the smaller first: (60, 300)"
     if not 1 <= found.COLLECT_BATCH <= 1000:
         faults["COLLECT_BATCH"] = "must be 1 to 1000, for the engine does nothing else meanwhile"
+    if wrong := [version for version in found.SERIALIZERS if not re.fullmatch(r"[0-9]+\.[0-9]+", version)]:
+        faults["SERIALIZERS"] = f"must be of versions like '3.0', which speaks to 3.0.x, not {wrong[0]!r:.40}"
     faults |= {
         key: "must be at least 1 second" for key in ("LEASE", "NODE_LEASE") if not 1 <= getattr(found, key) <= YEAR
     }
@@ -123,6 +129,23 @@ def router() -> Router:
         raise Misconfigured(f"REALTIME['ROUTER'] = {path!r} cannot be imported: {importing.summary(error)}") from error
     if not isinstance(found, Router):
         raise Misconfigured(f"REALTIME['ROUTER'] = {path!r} must be a Router, not {found!r:.80}")
+    return found
+
+
+@functools.cache
+def serializers() -> dict[str, Serializer]:
+    """Return what is spoken, by version: "2.0". Raises Misconfigured for a class that cannot be used."""
+    found = dict(SERIALIZERS)
+    for version, path in settings().SERIALIZERS.items():
+        try:
+            made = import_string(path)()
+        except Exception as error:  # the project's own code may raise anything
+            raise Misconfigured(
+                f"REALTIME['SERIALIZERS'][{version!r}] = {path!r} cannot be made: {importing.summary(error)}"
+            ) from error
+        if missing := [verb for verb in VERBS if not callable(getattr(made, verb, None))]:
+            raise Misconfigured(f"REALTIME['SERIALIZERS'][{version!r}] = {path!r} lacks {', '.join(missing)}")
+        found[version] = made
     return found
 
 
@@ -183,7 +206,7 @@ def remember_debug() -> None:
 def forget(*, setting: str, **kwargs: Any) -> None:
     """Read the setting anew; tests override it."""
     if setting == "REALTIME":
-        for cached in (settings, router, engine):
+        for cached in (settings, router, serializers, engine):
             cached.cache_clear()
 
 

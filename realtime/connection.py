@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+
 from .actor import CLOSED, DRAINING, DUPLICATE, Actor
-from .exceptions import ProtocolError
+from .exceptions import ProtocolError, Refused
 from .framing import Burst
 from .logs import readable
 from .node import Node
 from .outbox import DirectOutbox, Outbox, QueuedOutbox
+from .payloads import decoder
 from .protocol.limits import Allowance
-from .protocol.messages import JOIN, CloseCode, Frame, Message, Reply, size_of
+from .protocol.messages import JOIN, CloseCode, Frame, Message, Payload, Reply, size_of
 from .protocol.serializers import Serializer
-from .protocol.session import Action, Answer, Event, Join, Leave, Session
+from .protocol.session import Action, Answer, Event, Join, Leave, Renew, Session
 from .routing import Match, Router
 from .socket import Socket
 from .tasks import spawn
@@ -28,6 +33,7 @@ logger = logging.getLogger("realtime.socket")
 # How long a close may take before the transport is aborted; how long the last frames may take before a close.
 CLOSE_PATIENCE = 1.0
 FLUSH_PATIENCE = 0.5
+CRASH_TIME = 60.0  # in which MAX_CRASHES of a topic are too many
 
 
 class Connection:
@@ -37,6 +43,7 @@ class Connection:
     close  closes the transport with a code from 4000 to 4999
     wire   what is below
     lane   the same, where frames can be written to it; then `write` is not used
+    began  the loop's time when its handshake began
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class Connection:
         close: Callable[[int], Awaitable[None]],
         wire: Wire,
         lane: Lane | None = None,
+        began: float | None = None,
     ) -> None:
         self.socket = socket
         self.serializer = serializer
@@ -62,8 +70,12 @@ class Connection:
         self._session: Session[Match] = Session(router.resolve, node.settings.MAX_TOPICS)
         self._actors: dict[str, Actor] = {}
         self._open = True
+        self._crashes: dict[str, deque[float]] | None = None  # when, by topic; few sockets ever see one
         self.outbox = self._make_outbox(write, lane)
+        self.id = socket.known_as
+        self.began = self._heard if began is None else began
         node.wheel.add(self)
+        node.roster.add(self)
 
     def receive(self, frame: Frame) -> None:
         """Take one frame of the client; one that is none ends the socket."""
@@ -101,6 +113,7 @@ class Connection:
         self._lost()
         self.outbox.close()
         self._node.wheel.discard(self)
+        self._node.roster.discard(self)
         for actor in list(self._actors.values()):
             actor.end(reason)
         limit = self._node.settings.SHUTDOWN
@@ -113,8 +126,28 @@ class Connection:
             return
         if now - self._heard > self._node.settings.HEARTBEAT_TIMEOUT:
             self._shut(CloseCode.SILENT, "no heartbeat")
+        elif self.socket.expires is not None and self.socket.expires <= time.time():
+            self.dismiss(CloseCode.EXPIRED)
         elif self.outbox.stuck_for(now) > self._node.settings.SEND_TIMEOUT:
             self._too_slow()
+
+    @property
+    def user_key(self) -> str | None:
+        key = getattr(self.socket.user, "pk", None)
+        return None if key is None else str(key)
+
+    def dismiss(self, code: CloseCode = CloseCode.DISMISSED) -> None:
+        if not self._open:
+            return
+        logger.info("dismissed %s with %d", self.id or "a socket", code)
+        self._lost()
+        for actor in list(self._actors.values()):
+            actor.end(CLOSED)  # what waits in its mailbox is not handled any more
+        self._node.spawn(self._finish_and_close(code))
+
+    def expel(self, topic: str, reason: str) -> None:
+        if actor := self._actors.get(topic):
+            actor.expel(reason)
 
     async def drain(self) -> None:
         self._lost()
@@ -126,6 +159,14 @@ class Connection:
 
     def send(self, frame: Frame) -> None:
         self.outbox.put(Burst(frame))
+
+    def crashed(self, topic: str) -> bool:
+        settings = self._node.settings
+        if self._crashes is None or len(self._crashes) >= settings.MAX_TOPICS:
+            self._crashes = {}
+        crashes = self._crashes.setdefault(topic, deque(maxlen=settings.MAX_CRASHES))
+        crashes.append(now := self._time())
+        return len(crashes) < settings.MAX_CRASHES or now - crashes[0] > CRASH_TIME
 
     def ended(self, actor: Actor, unread: list[Message]) -> None:
         self._session.ended(actor.instance)
@@ -158,6 +199,19 @@ class Connection:
                     logger.info("REFUSED %s %s", readable(topic), readable(reply.response))
             case Join():
                 self._join(action)
+            case Renew():
+                self._node.spawn(self._renew(message))
+
+    async def _renew(self, message: Message) -> None:
+        try:
+            await self._node.workers.call(self.socket.renew, _token(message.payload))
+            reply = Reply("ok")
+        except Refused as refusal:
+            reply = Reply("error", refusal.response)
+        except Exception:
+            logger.exception("%s crashed in renew", type(self.socket).__name__)
+            reply = Reply("error", {"reason": "renew crashed"})
+        self.send(self.serializer.reply(message.topic, message.ref, None, reply))
 
     def _join(self, join: Join[Match]) -> None:
         if not self._open:
@@ -206,3 +260,16 @@ class Connection:
 
     def _lost(self) -> None:
         self._open = False
+
+
+class _Token(msgspec.Struct, frozen=True):
+    token: str
+
+
+_as_token = decoder(_Token)
+
+
+def _token(payload: Payload) -> str:
+    """Return the token in a client's payload. Raises Refused."""
+    found: _Token = _as_token(payload)
+    return found.token

@@ -44,6 +44,10 @@ class Refused(RealtimeError):
         self.response = answer
 
 
+class BadToken(Refused):
+    """A token of `realtime.tokens` is missing, was not signed by us, has expired, or was revoked."""
+
+
 class NotJoined(RealtimeError):
     """A channel was asked to push or reply before its join was answered, or to reply to nothing."""
 

@@ -12,8 +12,8 @@ import msgspec
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from .exceptions import Misconfigured, NotJoined
-from .payloads import checked_event, decoder, encode, encode_object
-from .protocol.messages import RESERVED_PREFIX, Ref, Reply
+from .payloads import checked_topic, decoder, encode_event, encode_reply
+from .protocol.messages import RESERVED_PREFIX, Payload, Ref, Reply
 
 if TYPE_CHECKING:
     from .socket import Socket
@@ -37,10 +37,12 @@ class Port(Protocol):
     joined: bool
     ref: ReplyRef | None
 
-    async def push(self, event: str, payload: msgspec.Raw) -> None: ...
+    async def push(self, event: str, payload: Payload) -> None: ...
     async def reply(self, ref: ReplyRef, reply: Reply) -> None: ...
-    async def broadcast(self, event: str, payload: msgspec.Raw, *, to_self: bool) -> None: ...
+    async def broadcast(self, event: str, payload: Payload, *, to_self: bool) -> None: ...
     async def stop(self, reason: str) -> None: ...
+    async def subscribe(self, topic: str) -> None: ...
+    def unsubscribe(self, topic: str) -> None: ...
 
     def made(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Take note of a push, reply or broadcast that is to be awaited."""
@@ -52,20 +54,82 @@ def handle_in(*events: str) -> Callable[[Method], Method]:
         @handle_in("new:message")
         async def new_message(self, message: Message): ...
 
-    The annotation says what the payload must be: nothing (whatever came), dict, or a Struct, dataclass or
-    TypedDict; what does not fit is answered "bad payload" and the method is not called. Payloads come from
+    The annotation says what the payload must be: nothing (whatever came), dict, bytes (a binary push), or a Struct,
+    dataclass or TypedDict; what does not fit is answered "bad payload" and the method is not called. Payloads come from
     strangers: check rights and lengths. Return a dict for reply ok, None for no reply, a Reply for another
     status, or raise Refused.
     """
+    return _marking("handle_in", events)
+
+
+def handle_out(*events: str) -> Callable[[Method], Method]:
+    """Mark the method that sees these events of the topic before the client does: once for each joined client.
+
+        @handle_out("new:message")
+        async def only_mine(self, payload: dict):
+            return payload if payload["to"] in (None, self.user.pk) else None
+
+    Return the payload to send, or None to keep the event from this client. All other events go past it, encoded once
+    for everybody; what comes after an intercepted one waits for it.
+    """
+    return _marking("handle_out", events)
+
+
+def handle_info(*events: str) -> Callable[[Method], Method]:
+    """Mark the method that hears these events of the topics that `self.subscribe` was called with.
+
+    @handle_info("paid")
+    async def paid(self, order: dict): ...
+    """
+    return _marking("handle_info", events)
+
+
+def _marking(name: str, events: tuple[str, ...]) -> Callable[[Method], Method]:
     for event in events or ("",):
         if not isinstance(event, str) or not event or event.startswith(RESERVED_PREFIX):
-            raise Misconfigured(f'handle_in takes names of events, as in @handle_in("new:message"), not {event!r}')
+            raise Misconfigured(f'{name} takes names of events, as in @{name}("new:message"), not {event!r}')
 
     def mark(method: Method) -> Method:
-        method.__dict__["handles_in"] = events
+        method.__dict__[name] = events
         return method
 
     return mark
+
+
+class Requirement(msgspec.Struct, frozen=True):
+    """test    (user) -> whether it may; sync or async
+    reason  what it is told if not
+    """
+
+    test: Callable[[Any], Any]
+    reason: str
+
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+
+def user_passes_test(test: Callable[[Any], Any], *, reason: str = "forbidden") -> Callable[[Target], Target]:
+    """Let only those join a channel, or send an event, whose user passes a test; others are answered an error.
+
+        @user_passes_test(lambda user: user.is_staff)
+        class AdminChannel(Channel): ...
+
+    It goes on a Channel class or on one of its methods, above or below handle_in.
+    """
+
+    def require(target: Target) -> Target:
+        found = (*getattr(target, "requirements", ()), Requirement(test, reason))
+        target.requirements = found  # type: ignore[attr-defined]
+        return target
+
+    return require
+
+
+def permission_required(*permissions: str, reason: str = "forbidden") -> Callable[[Target], Target]:
+    """The same for those who have all of these permissions: @permission_required("chat.add_message")."""
+    if not permissions or not all(isinstance(name, str) for name in permissions):
+        raise Misconfigured(f'permission_required takes permissions, as in "chat.add_message", not {permissions!r:.80}')
+    return user_passes_test(lambda user: user is not None and user.has_perms(permissions), reason=reason)
 
 
 def _noticed(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,6 +151,7 @@ class Handler:
         self.function = function
         self.name = f"{function.__module__}.{function.__qualname__}"
         self.is_async = iscoroutinefunction(function)
+        self.requirements: tuple[Requirement, ...] = getattr(function, "requirements", ())
 
     @cached_property
     def takes_payload(self) -> bool:
@@ -104,10 +169,10 @@ class Handler:
         return Any if annotation in (inspect.Parameter.empty, object) else annotation
 
     @cached_property
-    def _convert(self) -> Callable[[msgspec.Raw], Any]:
+    def _convert(self) -> Callable[[Payload], Any]:
         return decoder(self.kind)
 
-    def arguments(self, payload: msgspec.Raw) -> tuple[Any, ...]:
+    def arguments(self, payload: Payload) -> tuple[Any, ...]:
         """Return what to call the method with. Raises Refused for a payload that does not fit."""
         return (self._convert(payload),) if self.takes_payload else ()
 
@@ -132,7 +197,10 @@ class Channel:
     """
 
     log: ClassVar[bool] = True
+    requirements: ClassVar[tuple[Requirement, ...]] = ()
     handlers: ClassVar[dict[str, Handler]] = {}
+    interceptors: ClassVar[dict[str, Handler]] = {}
+    listeners: ClassVar[dict[str, Handler]] = {}
     joiner: ClassVar[Handler]
     greeter: ClassVar[Handler | None] = None
 
@@ -145,8 +213,9 @@ class Channel:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        names = {event: name for base in reversed(cls.__mro__) for event, name in _declared(base).items()}
-        cls.handlers = {event: Handler(getattr(cls, name)) for event, name in names.items()}
+        cls.handlers = _marked(cls, "handle_in")
+        cls.interceptors = _marked(cls, "handle_out")
+        cls.listeners = _marked(cls, "handle_info")
         cls.joiner = Handler(cls.join)
         cls.greeter = Handler(cls.after_join) if cls.after_join is not Channel.after_join else None
 
@@ -187,23 +256,34 @@ class Channel:
     async def push(self, event: str, payload: Any = None) -> None:
         """Send an event to this client only."""
         self._must_have_joined("push")
-        await self._port.push(checked_event(event), encode_object(payload))
+        await self._port.push(event, encode_event(event, payload))
 
     @_noticed
     async def reply(self, ref: ReplyRef, response: Any = None, *, status: str = "ok") -> None:
         """Answer the message that `ref` was taken from; from anywhere, and later if need be."""
         self._must_have_joined("reply")
-        await self._port.reply(ref, Reply(status, encode({} if response is None else response)))
+        await self._port.reply(ref, encode_reply(status, {} if response is None else response))
 
     @_noticed
     async def broadcast(self, event: str, payload: Any = None) -> None:
         """Send an event to everybody on this topic; inside `join`, to those already there."""
-        await self._port.broadcast(checked_event(event), encode_object(payload), to_self=self._port.joined)
+        await self._port.broadcast(event, encode_event(event, payload), to_self=self._port.joined)
 
     @_noticed
     async def broadcast_from(self, event: str, payload: Any = None) -> None:
         """Send an event to everybody on this topic but this client."""
-        await self._port.broadcast(checked_event(event), encode_object(payload), to_self=False)
+        await self._port.broadcast(event, encode_event(event, payload), to_self=False)
+
+    async def subscribe(self, topic: str) -> None:
+        """Hear another topic too: its events come to the methods marked with handle_info. Once for each is enough.
+
+        Ends with the channel, or by `self.unsubscribe`. Raises InvalidTopic and EngineUnavailable.
+        """
+        await self._port.subscribe(checked_topic(topic))
+
+    def unsubscribe(self, topic: str) -> None:
+        """Hear it no more."""
+        self._port.unsubscribe(topic)
 
     @_noticed
     async def stop(self, reason: str = "stopped") -> None:
@@ -217,11 +297,17 @@ class Channel:
             raise NotJoined(f"{verb} cannot be called inside join: the client is not in yet. Write after_join for that")
 
 
-def _declared(cls: type) -> dict[str, str]:
-    """Return event -> name of the method for what this very class marks with handle_in."""
+def _marked(cls: type, mark: str) -> dict[str, Handler]:
+    """Return event -> handler for what a class and its bases mark, the nearest first."""
+    names = {event: name for base in reversed(cls.__mro__) for event, name in _declared(base, mark).items()}
+    return {event: Handler(getattr(cls, name)) for event, name in names.items()}
+
+
+def _declared(cls: type, mark: str) -> dict[str, str]:
+    """Return event -> name of the method for what this very class marks."""
     found: dict[str, str] = {}
     for name, value in vars(cls).items():
-        for event in getattr(value, "handles_in", ()):
+        for event in getattr(value, "__dict__", {}).get(mark, ()):
             if event in found:
                 raise Misconfigured(f"{cls.__name__} handles {event!r} twice: in {found[event]} and in {name}")
             found[event] = name

@@ -12,8 +12,9 @@ from .engine.subscriptions import Bus
 from .exceptions import EngineUnavailable, ProtocolError
 from .framing import Burst
 from .lanes import Lanes
+from .protocol.bus import unpack
 from .protocol.messages import Broadcast
-from .protocol.serializers import Serializer, unpack
+from .protocol.serializers import Serializer
 
 logger = logging.getLogger("realtime.hub")
 
@@ -37,11 +38,18 @@ class Sink(Protocol):
 
 
 class Subscriber(Protocol):
-    """One joined topic of one socket."""
+    """One joined topic of one socket.
+
+    intercepts  does it see each broadcast itself (`hear`), or do frames go to its sink
+    """
 
     id: str
     serializer: Serializer
     sink: Sink
+    intercepts: bool
+
+    def hear(self, broadcast: Broadcast) -> None:
+        """Take a broadcast. Never waits, and calls nobody back in this step."""
 
     def resync(self) -> None:
         """Tell the client to join again: it may have missed something."""
@@ -150,7 +158,7 @@ class Hub:
 class _Topic:
     """The listeners of one topic on this node; what the bus calls when something comes in."""
 
-    __slots__ = ("_echoes", "_pending", "_put_off", "_sinks", "live", "name", "subscribers")
+    __slots__ = ("_echoes", "_interceptors", "_pending", "_put_off", "_sinks", "live", "name", "subscribers")
 
     def __init__(self, name: str, put_off: Callable[[Callable[[], None]], None], echoes: Echoes) -> None:
         self.name = name
@@ -158,6 +166,7 @@ class _Topic:
         # Theirs, by serializer. A broadcast touches these and no other object of a subscriber: what is not in the
         # processor's cache costs more than all that is done with it.
         self._sinks: dict[Serializer, dict[str, Sink]] = {}
+        self._interceptors: dict[str, Subscriber] = {}  # those who see each broadcast themselves
         self.live = False
         self._pending: list[Broadcast] = []
         self._put_off = put_off
@@ -165,11 +174,17 @@ class _Topic:
 
     def add(self, subscriber: Subscriber) -> None:
         self.subscribers[subscriber.id] = subscriber
-        self._sinks.setdefault(subscriber.serializer, {})[subscriber.id] = subscriber.sink
+        if subscriber.intercepts:
+            self._interceptors[subscriber.id] = subscriber
+        else:
+            self._sinks.setdefault(subscriber.serializer, {})[subscriber.id] = subscriber.sink
 
     def discard(self, subscriber: Subscriber) -> None:
         del self.subscribers[subscriber.id]
-        del self._sinks[subscriber.serializer][subscriber.id]
+        if subscriber.intercepts:
+            del self._interceptors[subscriber.id]
+        else:
+            del self._sinks[subscriber.serializer][subscriber.id]
 
     def message(self, data: bytes) -> None:
         """Take a broadcast; all that come in one turn of the loop are dispatched together, at its end."""
@@ -196,6 +211,10 @@ class _Topic:
             burst = Burst(*map(serializer.fastlane, pending))
             for sink in _all_but(speakers, sinks):
                 sink.put(burst)
+        for interceptor in list(self._interceptors.values()):
+            if interceptor not in speakers:
+                for broadcast in pending:
+                    interceptor.hear(broadcast)
         for speaker in speakers:
             _dispatch_one_by_one(speaker, pending, sent)
         for one in filter(None, sent):
@@ -222,6 +241,9 @@ def _dispatch_one_by_one(subscriber: Subscriber, pending: list[Broadcast], sent:
     """
     for broadcast, one in zip(pending, sent, strict=True):
         if broadcast.sender != subscriber.id:
-            subscriber.sink.put(Burst(subscriber.serializer.fastlane(broadcast)))
+            if subscriber.intercepts:
+                subscriber.hear(broadcast)
+            else:
+                subscriber.sink.put(Burst(subscriber.serializer.fastlane(broadcast)))
         if one is not None and one.by is subscriber:
             one.settle()

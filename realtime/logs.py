@@ -15,6 +15,8 @@ LENGTH = 200
 
 def readable(payload: Any) -> str:
     """Return a payload for the log: JSON in short, with what is secret left out."""
+    if isinstance(payload, bytes):
+        return f"({len(payload)} bytes)"
     try:
         value = msgspec.json.decode(payload) if isinstance(payload, msgspec.Raw) else payload
         text = msgspec.json.encode(without_secrets(value)).decode()

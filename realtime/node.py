@@ -25,8 +25,9 @@ from .exceptions import EngineUnavailable
 from .gathering import Gathering
 from .hub import Hub, Subscriber
 from .membership import Membership
+from .protocol.bus import pack
 from .protocol.messages import Broadcast
-from .protocol.serializers import pack
+from .roster import Roster
 from .tasks import end, spawn
 from .topicserver import GOODBYE, TopicServer
 from .turn import Turn
@@ -65,6 +66,7 @@ class Node:
         self.echoes = Echoes(ECHO)
         self.hub = Hub(self.layer, self.membership, self.keys.bus, self.spawn, self.turn.put_off, self.echoes)
         self.wheel = Wheel()
+        self.roster = Roster(self.keys, self.call, self.layer)
         self._topicserver: TopicServer | None = None
         self._election: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
@@ -162,6 +164,7 @@ class Node:
             async with asyncio.timeout(GOODBYE):
                 await self._say_goodbye()
         await end(self._election)
+        await self.roster.aclose()
         self.echoes.close()
         await self.layer.aclose()
         self.workers.close()

@@ -11,7 +11,10 @@ import msgspec
 from django.utils.functional import Promise
 
 from .exceptions import InvalidEvent, InvalidTopic, Refused, Unencodable
-from .protocol.messages import RESERVED_PREFIX, TOPIC_BYTES, is_topic
+from .protocol import binary
+from .protocol.messages import RESERVED_PREFIX, TOPIC_BYTES, Payload, Reply, is_topic
+
+BYTES = (bytes, bytearray, memoryview)
 
 # Out
 
@@ -25,13 +28,29 @@ def checked_topic(topic: str) -> str:
     return topic
 
 
-def checked_event(event: str) -> str:
-    """Return `event` if an author may send it. Raises InvalidEvent."""
+def encode_event(event: str, payload: Any) -> Payload:
+    """Return the payload of what an author sends: a JSON object, empty for None; or bytes, as they are.
+
+    Raises InvalidEvent and Unencodable.
+    """
     if not isinstance(event, str) or not event or event.startswith(RESERVED_PREFIX):
         raise InvalidEvent(
             f"an event is a name like 'new:message' and not one of the protocol's own, not {event!r:.80}"
         )
-    return event
+    if not isinstance(payload, BYTES):
+        return encode_object(payload)
+    if not binary.fits(event):
+        raise InvalidEvent(f"with bytes an event has a name of at most {binary.NAME_BYTES} bytes, not {event!r:.80}")
+    return bytes(payload)
+
+
+def encode_reply(status: str, response: Any) -> Reply:
+    """Return a reply that can travel: its response is JSON, or bytes, as they are. Raises Unencodable."""
+    if not isinstance(response, BYTES):
+        return Reply(status, encode(response))
+    if not binary.fits(status):
+        raise Unencodable(f"with bytes a status has at most {binary.NAME_BYTES} bytes, not {status!r:.80}")
+    return Reply(status, bytes(response))
 
 
 def encode(value: Any) -> msgspec.Raw:
@@ -47,10 +66,12 @@ def encode(value: Any) -> msgspec.Raw:
 
 
 def encode_object(value: Any) -> msgspec.Raw:
-    """Return `value` as a JSON object; None is an empty one. Pushes and broadcasts carry nothing else."""
+    """Return `value` as a JSON object; None is an empty one."""
     raw = encode({} if value is None else value)
     if bytes(memoryview(raw)[:1]) != b"{":
-        raise Unencodable(f"a payload must be a JSON object (dict, Struct, dataclass, TypedDict), not {value!r:.80}")
+        raise Unencodable(
+            f"a payload must be a JSON object (dict, Struct, dataclass, TypedDict) or bytes, not {value!r:.80}"
+        )
     return raw
 
 
@@ -92,16 +113,20 @@ def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
 # In
 
 
-def decoder(kind: Any) -> Callable[[msgspec.Raw], Any]:
-    """Return what turns a client's payload into `kind`: Any, dict, or a type that msgspec converts.
+def decoder(kind: Any) -> Callable[[Payload], Any]:
+    """Return what turns a client's payload into `kind`: Any, dict, bytes, or a type that msgspec converts.
 
     The function it returns raises Refused, so that a wrong payload is answered and the channel lives on.
     """
     if kind is bytes:
-        return _refuse_text
+        return _take_bytes
     decode = msgspec.json.Decoder(kind).decode
 
-    def convert(payload: msgspec.Raw) -> Any:
+    def convert(payload: Payload) -> Any:
+        if isinstance(payload, bytes):
+            if kind is Any:
+                return payload
+            raise Refused({"reason": "bad payload", "detail": "expected JSON, not a binary push"})
         try:
             return decode(payload)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -110,8 +135,10 @@ def decoder(kind: Any) -> Callable[[msgspec.Raw], Any]:
     return convert
 
 
-def _refuse_text(payload: msgspec.Raw) -> Any:
+def _take_bytes(payload: Payload) -> Any:
     """Refuse JSON where the handler wants a binary push; msgspec would take any string for base64."""
+    if isinstance(payload, bytes):
+        return payload
     raise Refused({"reason": "bad payload", "detail": "expected a binary push"})
 
 

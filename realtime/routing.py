@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, TypeAlias
 
@@ -34,20 +34,24 @@ if "part" not in get_converters():
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What handles a topic: the class, the values captured, the name of the route."""
+    """What handles a topic: the class, the values captured, the name of the route, and what it assigns."""
 
     channel: type[Channel]
     params: dict[str, Any]
     name: str | None
+    assigns: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Route:
     """One pattern of topics, bound to a Channel class."""
 
-    def __init__(self, pattern: str, channel: type[Channel], name: str | None = None) -> None:
+    def __init__(
+        self, pattern: str, channel: type[Channel], name: str | None = None, assigns: Mapping[str, Any] | None = None
+    ) -> None:
         self.pattern = pattern
         self.channel = channel
         self.name = name
+        self.assigns = dict(assigns or {})
         if {"<", ">"} & set(_PARAMETER.sub("", pattern)):
             raise Misconfigured(f"channel({pattern!r}): a value is captured as in <part:room>")
         try:
@@ -67,7 +71,7 @@ class Route:
         except Exception:  # a converter of the project's own
             logger.exception("%r failed to match %r", self.pattern, topic)
             return None
-        return Match(self.channel, found[2], self.name) if found else None
+        return Match(self.channel, found[2], self.name, self.assigns) if found else None
 
     def takes(self, values: dict[str, Any]) -> bool:
         return values.keys() == self.converters.keys()
@@ -94,19 +98,30 @@ _PARAMETER = re.compile(r"<(?:[^>:]+:)?([^>]+)>")
 Included: TypeAlias = Sequence["Route | Sequence[Any]"]
 
 
-def channel(pattern: str, handler: type[Channel] | Included, *, name: str | None = None) -> Route | list[Route]:
+def channel(
+    pattern: str,
+    handler: type[Channel] | Included,
+    *,
+    name: str | None = None,
+    assigns: Mapping[str, Any] | None = None,
+) -> Route | list[Route]:
     """Bind topics that look like `pattern` to a Channel class, or put `pattern` before what is included.
 
     channel("rooms:<part:room>", RoomChannel, name="room")
     channel("shop:", include("shop.routing"))
 
     Converters are Django's (int, slug, uuid, …) and `part`: anything up to the next ":". The first match wins.
+
+    assigns  what every channel of the route finds in its `assigns`, over what it has of the socket's
     """
     if isinstance(handler, type) and issubclass(handler, Channel):
-        return Route(pattern, handler, name)
+        return Route(pattern, handler, name, assigns)
     if isinstance(handler, type) or not isinstance(handler, Sequence) or isinstance(handler, str):
         raise Misconfigured(f"channel({pattern!r}, …) takes a Channel class or include(…), not {handler!r}")
-    return [Route(pattern + route.pattern, route.channel, route.name) for route in _flat(handler)]
+    return [
+        Route(pattern + route.pattern, route.channel, route.name, {**(assigns or {}), **route.assigns})
+        for route in _flat(handler)
+    ]
 
 
 def include(target: str | Included) -> Included:

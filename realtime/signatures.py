@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -28,7 +29,8 @@ class Fault:
 
 def faults(channel: type[Channel]) -> Iterator[Fault]:
     """Yield what is wrong with the methods of `channel`, but for the values that its `join` takes of a route."""
-    for function in dict.fromkeys(handler.function for handler in channel.handlers.values()):
+    marked = chain(channel.handlers.values(), channel.interceptors.values(), channel.listeners.values())
+    for function in dict.fromkeys(handler.function for handler in marked):
         yield from _payload_faults(Handler(function), "(self, payload), or (self) where the payload does not matter")
     if channel.greeter is not None:
         yield from _payload_faults(channel.greeter, "(self, payload)")

@@ -16,7 +16,7 @@ PACKAGE = Path(realtime.__file__).parent
 FLOORS = [
     {"exceptions", "import_name", "tasks", "turn", "lanes", "echoes", "order"},
     {"protocol"},
-    {"payloads", "answers", "logs", "handlers", "socket", "routing", "importing", "shadows", "signatures"},
+    {"payloads", "answers", "logs", "handlers", "tokens", "socket", "routing", "importing", "shadows", "signatures"},
     {
         "engine",
         "framing",
@@ -25,6 +25,7 @@ FLOORS = [
         "outbox",
         "hub",
         "membership",
+        "roster",
         "silence",
         "announcements",
         "topicserver",
@@ -33,7 +34,7 @@ FLOORS = [
         "wheel",
         "conf",
     },
-    {"node", "actor", "connection", "publish", "topics", "lifetime"},
+    {"node", "actor", "connection", "publish", "topics", "lifetime", "dismissal"},
     {
         "consumers",
         "asgi",

@@ -13,8 +13,9 @@ from realtime.echoes import Echoes, Sent
 from realtime.exceptions import EngineUnavailable
 from realtime.framing import Burst
 from realtime.hub import Hub
+from realtime.protocol.bus import pack
 from realtime.protocol.messages import Broadcast, Frame
-from realtime.protocol.serializers import V2, pack
+from realtime.protocol.serializers import V2
 from realtime.turn import Turn
 
 
@@ -57,6 +58,7 @@ class Subscriber:
         self.id = name
         self.serializer = serializer
         self.bursts: list[Burst] = []
+        self.intercepts = False
         self.resyncs = 0
 
     @property
@@ -69,6 +71,9 @@ class Subscriber:
 
     def put(self, burst: Burst) -> None:
         self.bursts.append(burst)
+
+    def hear(self, broadcast: Broadcast) -> None:
+        raise AssertionError("it does not intercept")
 
     def resync(self) -> None:
         self.resyncs += 1

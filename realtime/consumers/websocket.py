@@ -10,13 +10,15 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from channels.consumer import AsyncConsumer
+from django.core.exceptions import PermissionDenied
 
 from .. import conf, intake, lifetime, wire
+from ..answers import refusal_response
 from ..connection import Connection
 from ..exceptions import BadReturn, ProtocolError, Refused
 from ..logs import readable
 from ..node import Node
-from ..protocol.messages import CloseCode, Frame
+from ..protocol.messages import REFUSED, RESERVED_TOPIC, CloseCode, Frame
 from ..protocol.serializers import Serializer, serializer_for
 from ..routing import Router
 from ..socket import Socket
@@ -26,6 +28,8 @@ from .handshake import offered_token, origin_refusal, query_params
 logger = logging.getLogger("realtime.socket")
 
 Event = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+ASKS = "refusal"  # a parameter of the URL: the client wants to be told why it is refused
 SUBPROTOCOL = "phoenix"
 TURN = 16  # frames of one socket that are read in a row
 
@@ -45,13 +49,17 @@ class SocketConsumer(AsyncConsumer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self._send = send
         await receive()  # websocket.connect
-        node = Node.current()
+        node, began = Node.current(), asyncio.get_running_loop().time()
         lifetime.watch(node)
         try:
-            serializer, socket = await self._admit(scope, node)
+            serializer, params = self._admit(scope, node)
         except Refused as refusal:
-            logger.info("REFUSED %s: %s", scope["path"], refusal)
-            await self._close(CloseCode.REFUSED)
+            await self._refuse(scope, refusal)
+            return
+        try:
+            socket = await self._welcome(scope, params, node)
+        except Refused as refusal:
+            await self._refuse(scope, refusal, serializer if params.get(ASKS) else None)
             return
         await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
         lane = wire.find_lane(send) if node.settings.FAST_LANE else None
@@ -65,6 +73,7 @@ class SocketConsumer(AsyncConsumer):
             close=self._close,
             wire=found,
             lane=lane,
+            began=began,
         )
         if node.settings.FAST_LANE:
             intake.divert(receive, connection.receive)
@@ -81,27 +90,44 @@ class SocketConsumer(AsyncConsumer):
             # In the background: a server kills an application that takes its time after the disconnect.
             node.spawn(connection.end())
 
-    async def _admit(self, scope: MutableMapping[str, Any], node: Node) -> tuple[Serializer, Socket]:
-        """Return what to speak and with whom. Raises Refused."""
+    def _admit(self, scope: MutableMapping[str, Any], node: Node) -> tuple[Serializer, dict[str, Any]]:
+        """Return what to speak, and what the client says of itself. Raises Refused."""
         settings = node.settings
         if reason := origin_refusal(scope, settings.ALLOWED_ORIGINS, require=settings.REQUIRE_ORIGIN):
             logger.warning("refused a socket: %s", reason)
             raise Refused("origin not allowed")
         try:
             params = query_params(scope.get("query_string", b""))
-            serializer = serializer_for(params.get("vsn"))
+            return serializer_for(params.get("vsn"), conf.serializers()), params
         except (ProtocolError, ValueError) as error:
             raise Refused(str(error)) from error
+
+    async def _refuse(self, scope: Scope, refusal: Refused, serializer: Serializer | None = None) -> None:
+        """Answer the handshake 403; or with an accept and the reason, to a client that asks for it.
+
+        Browsers tell a page nothing of a handshake that failed.
+        """
+        logger.info("REFUSED %s: %s", scope["path"], refusal)
+        if serializer is not None:
+            response = refusal_response(refusal, self._router.socket.__name__)
+            await self._send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
+            await self._write(serializer.push(RESERVED_TOPIC, REFUSED, response, None))
+        await self._close(CloseCode.REFUSED)
+
+    async def _welcome(self, scope: Scope, params: dict[str, Any], node: Node) -> Socket:
+        """Return the author's socket, once it has let the client in. Raises Refused."""
         try:
-            return serializer, await self._welcome(scope, params, node)
+            return await self._connected(scope, params, node)
         except Refused:
             raise
+        except PermissionDenied as error:
+            raise Refused("forbidden") from error
         except Exception as error:
             logger.exception("%s crashed in connect", self._router.socket.__name__)
             raise Refused("connect crashed") from error
 
-    async def _welcome(self, scope: MutableMapping[str, Any], params: dict[str, Any], node: Node) -> Socket:
-        """Return the author's socket, once it has let the client in. Raises Refused, or whatever it raises."""
+    async def _connected(self, scope: Scope, params: dict[str, Any], node: Node) -> Socket:
+        """The same, but raises whatever it raises."""
         if has_session(scope):
             await node.gathering.call(load_user, scope)
         else:
@@ -115,6 +141,7 @@ class SocketConsumer(AsyncConsumer):
         name = None if kind.id is Socket.id else await node.workers.call(socket.id)  # a thread costs more than the rest
         if logger.isEnabledFor(logging.INFO):
             logger.info("CONNECTED %s as %s %s", scope["path"], name or "anyone", readable(params))
+        socket.known_as = name
         return socket
 
     async def _listen(self, connection: Connection, receive: Callable[[], Awaitable[Event]]) -> None:
@@ -133,5 +160,5 @@ class SocketConsumer(AsyncConsumer):
         await self._send({"type": "websocket.close", "code": int(code)})
 
 
-def _subprotocol(scope: MutableMapping[str, Any]) -> str | None:
+def _subprotocol(scope: Scope) -> str | None:
     return SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None

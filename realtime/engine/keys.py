@@ -138,6 +138,16 @@ class Keys:
         return f"{self.partition(0).root}:released"
 
     @property
+    def commands(self) -> str:
+        """Stream: what every node was told lately, each {"command": …}."""
+        return f"{self.partition(0).root}:commands"
+
+    @property
+    def commanded(self) -> str:
+        """The pub/sub channel that tells it to the nodes: an id of the stream, a space, the command."""
+        return f"{self.partition(0).root}:commanded"
+
+    @property
     def alarm(self) -> str:
         """A pub/sub channel of every node; a gap in it tells the node to look at its membership."""
         return f"{self.partition(0).root}:alarm"

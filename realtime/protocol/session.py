@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from .messages import HEARTBEAT, JOIN, LEAVE, RESERVED_TOPIC, Message, Ref, Reply, is_topic
+from .messages import HEARTBEAT, JOIN, LEAVE, RENEW, RESERVED_TOPIC, Message, Ref, Reply, is_topic
 
 Route = TypeVar("Route")
 
@@ -58,7 +58,13 @@ class Leave(msgspec.Struct, frozen=True):
     message: Message
 
 
-Action: TypeAlias = Answer | Join[Any] | Event | Leave | None
+class Renew(msgspec.Struct, frozen=True):
+    """Take the token in this message, and answer."""
+
+    message: Message
+
+
+Action: TypeAlias = Answer | Join[Any] | Event | Leave | Renew | None
 
 
 class Session(Generic[Route]):
@@ -99,6 +105,8 @@ class Session(Generic[Route]):
     def _reserved(self, message: Message) -> Action:
         if message.event == HEARTBEAT:
             return Answer(message.topic, message.ref, None, Reply("ok"))
+        if message.event == RENEW:
+            return Renew(message)
         return unmatched(message)
 
     def _join(self, message: Message) -> Action:

@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 from unittest.mock import patch
 from urllib.parse import urlencode
 
-import msgspec
 import redis
 from asgiref.sync import sync_to_async
 
@@ -25,9 +24,9 @@ from ..engine.client import connector, translated
 from ..engine.registry import Registry
 from ..exceptions import EngineUnavailable
 from ..node import Node
-from ..payloads import encode
+from ..payloads import decoder, encode
+from ..protocol.bus import unpack
 from ..protocol.messages import Broadcast
-from ..protocol.serializers import unpack
 from ..routing import Router
 from .crashes import Crashes
 from .database import Loan, commits
@@ -212,7 +211,7 @@ async def _ear(node: Node, inbox: Inbox[Heard]) -> AsyncIterator[None]:
                 _, _, channel, data = await connection.read_response(timeout=60.0, disconnect_on_error=False)
                 topic = node.keys.topic_of(channel.decode())
                 broadcast = unpack(topic, data)
-                inbox.put(Heard(topic, broadcast.event, msgspec.json.decode(broadcast.payload)))
+                inbox.put(Heard(topic, broadcast.event, decoder(Any)(broadcast.payload)))
 
     async with AsyncExitStack() as stack:
         connection = connector(conf.engine())()

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from ..protocol.messages import REPLY
+from .frames import parsed
 from .patterns import mismatch
 
 
@@ -26,7 +27,7 @@ class Received:
 
     @classmethod
     def parse(cls, frame: str | bytes, sent: Mapping[str | None, str]) -> Received:
-        join_ref, ref, topic, event, payload = msgspec.json.decode(frame)
+        join_ref, ref, topic, event, payload = parsed(frame)
         return cls(join_ref, ref, topic, event, payload, sent.get(ref, "") if event == REPLY else "")
 
     def __str__(self) -> str:
@@ -85,6 +86,8 @@ class Inbox(Generic[Item]):
 
 
 def as_text(payload: Any) -> str:
+    if isinstance(payload, bytes):
+        return repr(payload) if len(payload) <= 50 else f"{payload[:50]!r}… ({len(payload)} bytes)"
     text = msgspec.json.encode(payload).decode()
     return text if len(text) <= 500 else f"{text[:500]}…"
 

@@ -8,12 +8,10 @@ import itertools
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from ..consumers.websocket import SocketConsumer
 from ..exceptions import Refused
-from ..payloads import encode
 from ..protocol.messages import CLOSE, ERROR, HEARTBEAT, JOIN, LEAVE, REPLY, RESERVED_TOPIC
+from .frames import frame
 from .inbox import Inbox, Received, like, report
 from .patterns import mismatch
 from .threads import REFUSALS
@@ -103,8 +101,8 @@ class AsyncClientSocket:
             self.client.fail(f"Cannot send {event!r}: the socket is closed ({self.close_code or 'by this test'})")
         ref = next(self._refs)
         self.sent[ref] = event
-        envelope = (ref if event == JOIN else join_ref, ref, topic, event, encode({} if payload is None else payload))
-        self._input.put_nowait({"type": "websocket.receive", "text": msgspec.json.encode(envelope).decode()})
+        sent = frame(ref if event == JOIN else join_ref, ref, topic, event, payload)
+        self._input.put_nowait({"type": "websocket.receive", "text" if isinstance(sent, str) else "bytes": sent})
         return ref
 
     async def take_reply(self, ref: str) -> Received:

@@ -16,8 +16,8 @@ import pytest
 import redis.asyncio
 
 from realtime.engine import embedded
+from realtime.protocol.bus import pack
 from realtime.protocol.messages import Broadcast
-from realtime.protocol.serializers import pack
 from tests import engines
 from tests.e2e.client import Client
 from tests.faults.leaders import LEASE, SETTINGS, SLACK, TAKEOVER, Candidate, Judge, beating, candidates, elected, told

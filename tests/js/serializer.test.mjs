@@ -16,6 +16,23 @@ for (const {name, frame, message} of vectors) {
   test(`${name}: the frame becomes the message`, () => assert.deepEqual(decode(frame), message));
 }
 
+const binaryFrames = JSON.parse(readFileSync(new URL("../vectors/binary_frames.json", import.meta.url)));
+const octets = hex => Uint8Array.from(Buffer.from(hex.replaceAll(" ", ""), "hex")).buffer;
+
+for (const {name, from, frame, message} of binaryFrames) {
+  const {status, payload, is_push: _, ...rest} = message;
+  const data = octets(payload);
+  if (from === "client") {
+    test(`binary ${name}: the message becomes the frame`, () => {
+      assert.deepEqual(encode({...rest, payload: data}), octets(frame));
+    });
+  } else {
+    test(`binary ${name}: the frame becomes the message`, () => {
+      assert.deepEqual(decode(octets(frame)), {...rest, payload: status ? {status, response: data} : data});
+    });
+  }
+}
+
 test("a sixth element of a frame is ignored", () => {
   const message = decode('[null,null,"t","e",{},"offset"]');
   assert.deepEqual(message, {join_ref: null, ref: null, topic: "t", event: "e", payload: {}});

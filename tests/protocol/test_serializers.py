@@ -1,4 +1,4 @@
-"""Whole literal frames, the same that feed the JavaScript client's tests (tests/vectors/client_frames.json)."""
+"""Whole literal frames, of which tests/vectors has those that feed the JavaScript client's tests too."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ import msgspec
 import pytest
 
 from realtime.exceptions import ProtocolError
+from realtime.protocol.bus import pack, unpack
 from realtime.protocol.messages import Broadcast, Reply
-from realtime.protocol.serializers import V2, pack, serializer_for, unpack
+from realtime.protocol.serializers import SERIALIZERS, V1, V2, serializer_for
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "client_frames.json").read_text())
+
+def vectors(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "vectors" / f"{name}.json").read_text())
+    return found
+
+
+VECTORS = vectors("client_frames")
 CASES = {case["name"]: case for case in VECTORS}
 
 
@@ -34,21 +41,21 @@ def test_every_frame_is_read(case: dict[str, Any]) -> None:
     assert (message.ref, message.join_ref) == (ref(expected["ref"]), ref(expected["join_ref"]))
 
 
-def written(message: dict[str, Any]) -> Any:
+def written(message: dict[str, Any], serializer: V1 | V2 = V2()) -> Any:  # noqa: B008  they keep nothing
     """Return the frame that the server makes of what the vector says."""
     topic, event, payload = message["topic"], message["event"], message["payload"]
     own, join = ref(message["ref"]), ref(message["join_ref"])
     match event:
         case "phx_reply":
-            return V2().reply(topic, own, join, Reply(payload["status"], payload["response"]))
+            return serializer.reply(topic, own, join, Reply(payload["status"], payload["response"]))
         case "phx_close":
-            return V2().close(topic, join, payload)
+            return serializer.close(topic, join, payload)
         case "phx_error":
-            return V2().error(topic, join, payload)
+            return serializer.error(topic, join, payload)
         case _ if join is None:
-            return V2().fastlane(Broadcast(topic, event, raw(payload)))
+            return serializer.fastlane(Broadcast(topic, event, raw(payload)))
         case _:
-            return V2().push(topic, event, raw(payload), join)
+            return serializer.push(topic, event, raw(payload), join)
 
 
 FROM_CLIENT = {"phx_join", "phx_leave", "heartbeat"}
@@ -94,7 +101,14 @@ def test_a_sixth_element_is_ignored() -> None:
         pytest.param('["1","2","t","e","\\ud800"]', id="lone surrogate"),
         pytest.param('["1","2","t","e","\ud800"]', id="raw lone surrogate"),
         pytest.param('["1","2","t","e",' + "[" * 100_000 + "]" * 100_000 + "]", id="deep nesting"),
-        pytest.param(b'["1","2","t","e",{}]', id="binary"),
+        pytest.param(b"", id="nothing"),
+        pytest.param(b'["1","2","t","e",{}]', id="text in a binary frame"),
+        pytest.param(b"\0\1\1\1", id="a header that is cut off"),
+        pytest.param(b"\0\1\1\1\1abc", id="names that are cut off"),
+        pytest.param(b"\0\0\0\1\1\xffe", id="a topic that is not UTF-8"),
+        pytest.param(b"\1\1\1\1\00212tok", id="a reply"),
+        pytest.param(b"\2\1\1te", id="a broadcast"),
+        pytest.param(b"\3\0\0\1\1te", id="an unknown kind"),
     ],
 )
 def test_what_is_no_frame_is_a_protocol_error(frame: str | bytes) -> None:
@@ -103,23 +117,127 @@ def test_what_is_no_frame_is_a_protocol_error(frame: str | bytes) -> None:
     assert caught.value.close_code == 4400
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param("[]", id="array"),
+        pytest.param("x", id="not JSON"),
+        pytest.param('{"topic":"t","event":"e","payload":{}}', id="no ref"),
+        pytest.param('{"topic":"t","payload":{},"ref":"1"}', id="no event"),
+        pytest.param('{"event":"e","payload":{},"ref":"1"}', id="no topic"),
+        pytest.param('{"topic":"t","event":"e","ref":"1"}', id="no payload"),
+        pytest.param(b"\0\0\0\1\1te", id="binary"),
+    ],
+)
+def test_what_is_no_frame_of_version_one_is_a_protocol_error(frame: str | bytes) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        V1().decode(frame)
+    assert caught.value.close_code == 4400
+
+
+def of(side: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [case for case in cases if case["from"] == side]
+
+
+V1_FRAMES = vectors("v1_frames")
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in V1_FRAMES if case["from"] == "client"], ids=lambda case: case["name"]
+)
+def test_every_frame_of_version_one_is_read(case: dict[str, Any]) -> None:
+    message, expected = V1().decode(case["frame"]), case["message"]
+    assert (message.topic, message.event) == (expected["topic"], expected["event"])
+    assert msgspec.json.decode(message.payload) == expected["payload"]
+    assert (message.ref, message.join_ref) == (ref(expected["ref"]), ref(expected["join_ref"]))
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in V1_FRAMES if case["from"] == "server"], ids=lambda case: case["name"]
+)
+def test_every_frame_of_version_one_is_written_to_the_letter(case: dict[str, Any]) -> None:
+    assert written(case["message"], V1()) == case["frame"]
+
+
+def test_bytes_are_base64_to_version_one() -> None:
+    """It has no binary frames."""
+    assert json.loads(V1().fastlane(Broadcast("t", "e", b"\xff\0")))["payload"] == "/wA="
+    assert json.loads(V1().reply("t", ref("1"), None, Reply("ok", b"\xff\0")))["payload"]["response"] == "/wA="
+
+
+BINARY_FRAMES = vectors("binary_frames")
+
+
+def octets(text: str) -> bytes:
+    return bytes.fromhex(text)
+
+
+@pytest.mark.parametrize("case", of("client", BINARY_FRAMES), ids=lambda case: case["name"])
+def test_every_binary_push_is_read(case: dict[str, Any]) -> None:
+    message, expected = V2().decode(octets(case["frame"])), case["message"]
+    found = (message.topic, message.event, message.payload)
+    assert found == (expected["topic"], expected["event"], octets(expected["payload"]))
+    assert (message.ref, message.join_ref) == (ref(expected["ref"]), ref(expected["join_ref"]))
+
+
+@pytest.mark.parametrize("case", of("server", BINARY_FRAMES), ids=lambda case: case["name"])
+def test_every_binary_frame_is_written_to_the_byte(case: dict[str, Any]) -> None:
+    message = case["message"]
+    topic, event, data = message["topic"], message["event"], octets(message["payload"])
+    own, join = ref(message["ref"]), ref(message["join_ref"])
+    if event == "phx_reply":
+        frame = V2().reply(topic, own, join, Reply(message["status"], data))
+    elif join is not None or message.get("is_push"):
+        frame = V2().push(topic, event, data, join)
+    else:
+        frame = V2().fastlane(Broadcast(topic, event, data))
+    assert frame == octets(case["frame"])
+
+
+def test_a_ref_that_is_a_number_is_its_digits_in_a_binary_frame() -> None:
+    """And one that is text is the text, not its JSON."""
+    assert V2().reply("t", ref(7), ref('ü"'), Reply("ok", b"!")) == b"\1\3\1\1\2" + 'ü"7tok!'.encode()
+
+
 @pytest.mark.parametrize("version", ["2.0.0", "2.0.7", "2.0.12"])
 def test_version_two_is_spoken(version: str) -> None:
     assert isinstance(serializer_for(version), V2)
 
 
-@pytest.mark.parametrize("version", [None, "", "1.0.0", "2.0", "2.1.0", "3.0.0", "abc", "2.0.x", "2.0.²", "2.0.0.0"])
-def test_no_other_version_is_spoken_yet(version: str | None) -> None:
-    with pytest.raises(ProtocolError, match=r"2\.0\.x"):
+@pytest.mark.parametrize("version", [None, "1.0.0", "1.0.3"])
+def test_version_one_is_spoken_too_and_without_a_vsn(version: str | None) -> None:
+    assert isinstance(serializer_for(version), V1)
+
+
+@pytest.mark.parametrize(
+    "version", ["", "1.1.0", "1", "2.0", "2.1.0", "3.0.0", "abc", "2.0.x", "2.0.²", "2.0.0.0", ".1", 2, {"a": "2.0.0"}]
+)
+def test_no_other_version_is_spoken(version: object) -> None:
+    with pytest.raises(ProtocolError, match=r"none of 1\.0\.x, 2\.0\.x"):
         serializer_for(version)
 
 
-def test_a_broadcast_comes_off_the_bus_as_it_went_on() -> None:
-    broadcast = Broadcast("rooms:lobby", "new:message", raw({"content": "hi"}), "node.1", "node.2")
+def test_a_further_version_is_spoken_where_there_is_a_serializer() -> None:
+    third = V2()
+    assert serializer_for("3.1.4", {**SERIALIZERS, "3.1": third}) is third
+    with pytest.raises(ProtocolError, match=r"2\.0\.x, 3\.1\.x"):
+        serializer_for("3.0.0", {**SERIALIZERS, "3.1": third})
+
+
+@pytest.mark.parametrize("payload", [raw({"content": "hi"}), b"", b"\0\xff", b"[]"], ids=repr)
+def test_a_broadcast_comes_off_the_bus_as_it_went_on(payload: msgspec.Raw | bytes) -> None:
+    broadcast = Broadcast("rooms:lobby", "new:message", payload, "node.1", "node.2")
     assert unpack("rooms:lobby", pack(broadcast, "node.2")) == broadcast
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"{}", b"[1,2,3,4]", b'["e",null]', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"x", b"{}", b"[1,2,3,4]", b'["e",null]', b"\xff\xfe"),
+        *(b"\0", b"\0\0\0\0\x09[1]", b"\0\0\0\0\x05[1,2]data", b"\0\xff\xff\xff\xff"),
+        pack(Broadcast("t", "e" * 256, b"")),
+    ],
+)
 def test_what_is_no_broadcast_is_a_protocol_error(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         unpack("rooms:lobby", data)

@@ -1,0 +1,39 @@
+"""What is told to every node: a record of it, and the bell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .keys import Keys
+from .scripts import Call, script
+
+KEPT = 3600.0  # seconds
+AT_MOST = 10_000  # commands, about
+
+Id = tuple[int, int]  # ms of the engine's clock, and a number among those of the same one
+
+
+def tell(keys: Keys, command: bytes) -> Call[Id]:
+    """Write a command down, and tell whoever listens; its id."""
+    arguments = (command, keys.commanded, int(KEPT * 1000), AT_MOST)
+    return Call.of(script("command"), (keys.commands,), arguments, read_id)
+
+
+def since(keys: Keys, known: Id) -> Call[list[tuple[Id, bytes]]]:
+    """All that came after the one that is known."""
+    return Call(("XRANGE", keys.commands, f"({known[0]}-{known[1]}", "+"), _read)
+
+
+def heard(data: bytes) -> tuple[Id, bytes]:
+    """Return the id and the command that the bell carried. Raises ValueError: anyone at the engine can ring."""
+    written, _, command = data.partition(b" ")
+    return read_id(written), command
+
+
+def read_id(written: bytes) -> Id:
+    ms, _, number = written.partition(b"-")
+    return int(ms), int(number)
+
+
+def _read(found: Any) -> list[tuple[Id, bytes]]:
+    return [(read_id(written), fields[1]) for written, fields in found]

@@ -1,0 +1,194 @@
+"""Roster: whose the sockets of this node are, and what every node is told to do with some of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+
+from .engine import orders
+from .engine.keys import Keys
+from .engine.orders import Id
+from .engine.scripts import Call
+from .engine.subscriptions import Bus
+from .exceptions import EngineUnavailable
+from .tasks import end, spawn
+
+logger = logging.getLogger("realtime.node")
+
+AGAIN = 1.0  # seconds until an engine that is away is asked again
+SKEW = 5.0  # seconds that the clocks of two machines may differ
+RECENT = 1000  # commands that are kept for sockets whose handshake is under way
+
+
+class Disconnect(msgspec.Struct, frozen=True, tag=True):
+    """Close every socket of this id."""
+
+    id: str
+
+
+class Kick(msgspec.Struct, frozen=True, tag=True):
+    """End a topic for the sockets of an id, or for those of the user with this primary key."""
+
+    topic: str
+    reason: str
+    id: str | None = None
+    user: str | None = None
+
+
+Command: TypeAlias = Disconnect | Kick
+
+_decode = msgspec.json.Decoder(Command).decode
+
+
+def tell(keys: Keys, command: Command) -> Call[Id]:
+    """What tells every node."""
+    return orders.tell(keys, msgspec.json.encode(command))
+
+
+class Member(Protocol):
+    """A socket, as far as the roster is concerned.
+
+    id        what its Socket's `id` returned
+    user_key  the primary key of its user, as text; None for nobody
+    began     the loop's time when its handshake began
+    """
+
+    id: str | None
+    began: float
+
+    @property
+    def user_key(self) -> str | None: ...
+
+    def dismiss(self) -> None:
+        """Close it; no handler runs from now on."""
+
+    def expel(self, topic: str, reason: str) -> None:
+        """End one of its topics, if it has joined that."""
+
+
+class Roster:
+    """Use it on one loop.
+
+    call  runs a Call on the engine; raises EngineUnavailable
+
+    A command is written down before it is told. So what was told while the bus was broken is read when it is back, and
+    a socket whose handshake was under way meanwhile is looked at once it is in.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        call: Callable[[Call[Any]], Awaitable[Any]],
+        bus: Bus,
+    ) -> None:
+        self._keys = keys
+        self._call = call
+        self._bus = bus
+        self._members: set[Member] = set()
+        self._by_id: dict[str, set[Member]] = {}
+        self._recent: deque[tuple[float, Command]] = deque(maxlen=RECENT)
+        self._known: Id = (0, 0)  # the last command that was carried out
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listens = False
+
+    def add(self, member: Member) -> None:
+        """Take a socket in, and do with it what was told since its handshake began."""
+        if member.id is None and member.user_key is None:
+            return  # nothing can be told of it
+        self._members.add(member)
+        if member.id is not None:
+            self._by_id.setdefault(member.id, set()).add(member)
+        self._listen()
+        for heard, command in list(self._recent):
+            if heard >= member.began and member in self._meant(command):
+                _carry_out(command, [member])
+
+    def discard(self, member: Member) -> None:
+        self._members.discard(member)
+        if found := self._by_id.get(member.id or ""):
+            found.discard(member)
+            if not found:
+                del self._by_id[member.id or ""]
+
+    async def aclose(self) -> None:
+        await end(*self._tasks)
+
+    # For the bus
+
+    def message(self, data: bytes) -> None:
+        try:
+            number, command = orders.heard(data)
+        except ValueError as error:
+            logger.warning("dropped what was told to every node: %s", error)
+        else:
+            self._obey(number, command, 0.0)
+
+    def gap(self) -> None:
+        self._spawn(self._catch_up(SKEW))
+
+    # private
+
+    def _meant(self, command: Command) -> set[Member]:
+        if isinstance(command, Kick) and command.user is not None:
+            return {member for member in self._members if member.user_key == command.user}
+        return self._by_id.get(command.id or "", set())
+
+    def _listen(self) -> None:
+        if not self._listens:
+            self._listens = True
+            self._known = (int(time.time() * 1000) - 1, 0)
+            self._spawn(self._begin())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = spawn(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _begin(self) -> None:
+        while True:
+            try:
+                await self._bus.subscribe(self._keys.commanded, self)
+            except EngineUnavailable:
+                await asyncio.sleep(AGAIN)
+            else:
+                await self._catch_up(0.0)
+                return
+
+    async def _catch_up(self, slack: float) -> None:
+        """Carry out what is written down and was not heard; on sockets that began `slack` seconds after it, too."""
+        while True:
+            try:
+                for number, command in await self._call(orders.since(self._keys, self._known)):
+                    self._obey(number, command, slack)
+            except EngineUnavailable:
+                await asyncio.sleep(AGAIN)
+            else:
+                return
+
+    def _obey(self, number: Id, data: bytes, slack: float) -> None:
+        if number <= self._known:
+            return
+        self._known = number
+        try:
+            command = _decode(data)
+        except msgspec.DecodeError as error:  # of a newer version, say
+            logger.warning("this node cannot do what all were told to: %s", error)
+            return
+        loop = asyncio.get_running_loop()
+        self._recent.append((loop.time(), command))
+        told = loop.time() - (time.time() - number[0] / 1000)  # by this loop's clock
+        _carry_out(command, [member for member in self._meant(command) if told >= member.began - slack])
+
+
+def _carry_out(command: Command, members: Iterable[Member]) -> None:
+    for member in list(members):
+        if isinstance(command, Kick):
+            member.expel(command.topic, command.reason)
+        else:
+            member.dismiss()

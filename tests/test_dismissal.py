@@ -1,0 +1,259 @@
+"""Sockets and topics that end because somebody, anywhere, says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from realtime import (
+    Channel,
+    InvalidTopic,
+    Router,
+    Socket,
+    adisconnect,
+    akick,
+    channel,
+    conf,
+    disconnect,
+    handle_in,
+    kick,
+)
+from realtime.engine.client import sync_client
+from realtime.node import Node
+from realtime.roster import Disconnect, tell
+from tests.test_channels import OK
+from tests.wire import PATIENCE, Wire
+
+Connect = Callable[..., Awaitable[Wire]]
+
+DISMISSED = 4001
+
+
+class Named(Socket):
+    """Who it is, is what it says."""
+
+    waiting: asyncio.Event
+    held_up: asyncio.Event
+
+    async def connect(self, params: dict[str, Any]) -> None:
+        self.user = SimpleNamespace(pk=params["user"])
+        if "wait" in params:
+            Named.waiting.set()
+            await Named.held_up.wait()
+
+    def id(self) -> str:
+        return f"users:{self.user.pk}"
+
+
+class Room(Channel):
+    ended: list[str] = []
+    handled: list[Any] = []
+    go: asyncio.Event
+
+    async def join(self, payload: Any, name: str) -> None:
+        pass
+
+    @handle_in("slow")
+    async def slow(self) -> None:
+        Room.handled.append("slow")
+        await Room.go.wait()
+
+    @handle_in("next")
+    async def next(self) -> None:
+        Room.handled.append("next")
+
+    async def terminate(self, reason: str) -> None:
+        Room.ended.append(reason)
+
+
+ROUTER = Router("/ws", [channel("t:<part:name>", Room)], socket=Named)
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    Room.ended, Room.handled, Room.go = [], [], asyncio.Event()
+    Named.held_up, Named.waiting = asyncio.Event(), asyncio.Event()
+
+
+async def connected(connect: Connect, user: str, more: str = "") -> Wire:
+    wire: Wire = await connect(ROUTER, query=f"vsn=2.0.0&user={user}{more}")
+    return wire
+
+
+async def heard(node: Node) -> None:
+    """Return when the node hears what all are told."""
+    roster = node.roster
+    while roster._tasks:
+        await asyncio.wait(set(roster._tasks))
+
+
+async def joined(connect: Connect, user: str, *topics: str) -> Wire:
+    wire = await connected(connect, user)
+    for topic in topics:
+        await wire.join(topic)
+    await heard(Node.current())
+    return wire
+
+
+async def elsewhere(verb: Callable[..., None], *args: Any) -> None:
+    """Call a sync verb where there is no loop, as a view does."""
+    await asyncio.to_thread(verb, *args)
+
+
+# disconnect
+
+
+@pytest.mark.parametrize("verb", [adisconnect, disconnect])
+async def test_all_sockets_of_an_id_are_closed_and_no_others(connect: Connect, verb: Any) -> None:
+    mine = [await joined(connect, "7", "t:a"), await joined(connect, "7")]
+    others = await joined(connect, "8", "t:a")
+    await (verb("users:7") if verb is adisconnect else elsewhere(verb, "users:7"))
+    assert [await wire.closed() for wire in mine] == [DISMISSED] * 2
+    await others.ping()
+
+
+async def test_no_handler_runs_any_more_what_was_received_included(connect: Connect) -> None:
+    wire = await joined(connect, "7", "t:a")
+    for number, event in enumerate(["slow", "next", "next"]):
+        await wire.send("1", str(number), "t:a", event, {})
+    while Room.handled != ["slow"]:
+        await asyncio.sleep(0)
+    await adisconnect("users:7")
+    assert await wire.closed() == DISMISSED
+    Room.go.set()
+    await Node.current().idle()
+    assert Room.handled == ["slow"]
+    assert Room.ended == ["closed"]
+
+
+async def test_who_comes_back_stays(connect: Connect) -> None:
+    wire = await joined(connect, "7")
+    await adisconnect("users:7")
+    await wire.closed()
+    back = await joined(connect, "7")
+    await back.ping()
+
+
+async def test_who_was_about_to_come_in_is_closed_as_well(connect: Connect) -> None:
+    """Its rights were looked at before, perhaps."""
+    await joined(connect, "8")
+    coming = asyncio.create_task(connected(connect, "7", "&wait=1"))
+    await Named.waiting.wait()
+    await adisconnect("users:7")
+    node = Node.current()
+    while not node.roster._recent:
+        await asyncio.sleep(0)
+    Named.held_up.set()
+    assert await (await coming).closed() == DISMISSED
+
+
+async def test_what_was_told_while_the_bus_was_broken_is_read_when_it_is_back(connect: Connect) -> None:
+    mine, others = await joined(connect, "7"), await joined(connect, "8")
+    node = Node.current()
+    node.roster.message = lambda data: None  # type: ignore[method-assign]  nothing comes over the bus
+    await adisconnect("users:7")
+    await mine.ping()
+    node.roster.gap()
+    assert await mine.closed() == DISMISSED
+    await others.ping()
+
+
+async def test_nothing_is_done_twice(connect: Connect) -> None:
+    await joined(connect, "7")
+    node, done = Node.current(), []
+    for member in list(node.roster._members):
+        member.dismiss = lambda: done.append(1)  # type: ignore[method-assign, misc]
+    await adisconnect("users:7")
+    while not done:
+        await asyncio.sleep(0)
+    node.roster.gap()
+    await heard(node)
+    assert done == [1]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"x", b"9999999999999-1", b"9999999999999-1 {", b'9999999999999-1 {"type":"Other"}', b"\xff \xff"]
+)
+async def test_what_is_no_command_is_dropped(connect: Connect, caplog: pytest.LogCaptureFixture, data: bytes) -> None:
+    wire = await joined(connect, "7")
+    Node.current().roster.message(data)
+    await wire.ping()
+    assert caplog.messages
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_inside_a_transaction_it_waits_for_the_commit(connect: Connect) -> None:
+    wire = await joined(connect, "7")
+
+    def view(fails: bool) -> None:
+        with transaction.atomic():
+            disconnect("users:7")
+            if fails:
+                raise LookupError
+
+    with pytest.raises(LookupError):
+        await asyncio.to_thread(view, True)
+    await wire.ping()
+    await asyncio.to_thread(view, False)
+    assert await wire.closed() == DISMISSED
+
+
+@pytest.mark.parametrize("wrong", ["", None, 7])
+def test_an_id_is_text(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r'Socket\.id returns, "users:7"'):
+        disconnect(wrong)
+
+
+def test_what_is_told_is_kept_for_an_hour_and_not_for_ever() -> None:
+    client = sync_client(conf.engine())
+    tell(conf.keys(), Disconnect("users:nobody")).run(client)
+    assert 3_500_000 < client.pttl(conf.keys().commands) <= 3_600_000
+
+
+# kick
+
+
+@pytest.mark.parametrize("who", ["users:7", SimpleNamespace(pk=7)], ids=["id", "user"])
+async def test_a_topic_ends_for_one_who_is_told_why(connect: Connect, who: Any) -> None:
+    mine, others = await joined(connect, "7", "t:a", "t:b"), await joined(connect, "8", "t:a")
+    await akick(who, "t:a", "banned")
+    assert await mine.receive() == ["1", "1", "t:a", "phx_close", {"reason": "banned"}]
+    await mine.send("1", "2", "t:b", "phx_leave", {})
+    assert await mine.receive() == ["1", "2", "t:b", "phx_reply", OK]
+    await others.ping()
+    assert Room.ended == ["banned", "left"]
+
+
+async def test_from_a_view_too(connect: Connect) -> None:
+    wire = await joined(connect, "7", "t:a")
+    await elsewhere(kick, SimpleNamespace(pk=7), "t:a")
+    assert await wire.receive() == ["1", "1", "t:a", "phx_close", {"reason": "kicked"}]
+
+
+@pytest.mark.parametrize("wrong", ["", None, 7, SimpleNamespace(pk=None)], ids=repr)
+def test_a_kick_is_for_a_user_or_an_id(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="kick takes a user"):
+        kick(wrong, "t:a")
+
+
+def test_a_kick_is_from_a_topic() -> None:
+    with pytest.raises(InvalidTopic):
+        kick("users:7", "no topic")
+
+
+async def test_a_socket_of_nobody_needs_no_ear(connect: Connect) -> None:
+    wire = await connect(Router("/ws", [channel("t:<part:name>", Room)]))
+    await wire.ping()
+    assert not Node.current().roster._listens
+
+
+async def test_an_engine_that_is_away_keeps_nobody_out(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    conf.engine.cache_clear()
+    wire = await connected(connect, "7")
+    await asyncio.wait_for(wire.ping(), PATIENCE)
