@@ -144,6 +144,16 @@ class Actor:
             self._close = {"reason": reason}
             self.end(reason)
 
+    async def recheck(self) -> None:
+        """End it where the user does not meet any more what was required to get in."""
+        if self.joined and self._ending is None:
+            try:
+                await self._require(self._entry)
+            except Refused as refusal:
+                self.expel(str(refusal))
+            except Exception:  # what cannot be found out is no reason to go
+                logger.exception("%s failed to tell whether %r may stay", self._name, self.topic)
+
     async def wait(self, limit: float) -> None:
         """Return when it is over. What runs longer than `limit` is cancelled; a thread cannot be, and is left alone."""
         if self.is_over:
@@ -324,7 +334,7 @@ class Actor:
             route = self.instance.route
             self.channel = route.channel(self._client.socket, self.topic, route.params, self)
             self.channel.assigns.update(route.assigns)
-            await self._require(self.channel.requirements + self.channel.joiner.requirements)
+            await self._require(self._entry)
             if self.channel.greeter is not None:
                 self.channel.greeter.arguments(payload)  # what after_join could not take is refused here
             response = await self._call(self.channel.joiner, payload, **route.params)
@@ -367,6 +377,11 @@ class Actor:
         for burst in self._held:
             self.sink.put(burst)
         self._held = []
+
+    @property
+    def _entry(self) -> tuple[Requirement, ...]:
+        """What is required to get in, and to stay."""
+        return self.channel.requirements + self.channel.joiner.requirements
 
     async def _require(self, requirements: tuple[Requirement, ...]) -> None:
         """Raises Refused where the user does not meet one of them."""

@@ -7,7 +7,7 @@ from django.utils.autoreload import BaseReloader, autoreload_started
 from .import_name import complaint, other_owners, remedy
 
 try:
-    from . import checks, conf, importing, logs
+    from . import checks, conf, importing, logs, revocation
     from .exceptions import Misconfigured
 except ImportError as error:  # files of ours are overwritten, too many for a check to run
     for other in other_owners():
@@ -23,6 +23,7 @@ class RealtimeConfig(AppConfig):
         conf.remember_debug()
         logs.show_under_runserver()
         checks.register()
+        revocation.watch()
         autoreload_started.connect(watch_broken_router)
 
 

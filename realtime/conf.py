@@ -57,6 +57,7 @@ class Settings:
     FAST_LANE: bool = True  # write to, and read from, the transport of servers that are known; False: all through ASGI
     SEND_TIMEOUT: float = 10.0  # for one frame to be taken by the peer's side; longer closes the socket
     HEARTBEAT_TIMEOUT: float = 60.0  # no frame for this long: the socket is closed; clients send one each 30 s
+    RECHECK: float = 30.0  # between two looks at sessions, users and permissions of what is connected
     THREADS: int = 8  # for sync handlers and the ORM, per process; each may hold a database connection
     SHUTDOWN: float = 5.0  # for a handler to return and a channel to terminate, once its socket is gone
 
@@ -100,9 +101,9 @@ def unfit(found: Settings) -> dict[str, str]:
         faults["COLLECT_BATCH"] = "must be 1 to 1000, for the engine does nothing else meanwhile"
     if wrong := [version for version in found.SERIALIZERS if not re.fullmatch(r"[0-9]+\.[0-9]+", version)]:
         faults["SERIALIZERS"] = f"must be of versions like '3.0', which speaks to 3.0.x, not {wrong[0]!r:.40}"
-    faults |= {
-        key: "must be at least 1 second" for key in ("LEASE", "NODE_LEASE") if not 1 <= getattr(found, key) <= YEAR
-    }
+    for key in ("LEASE", "NODE_LEASE", "RECHECK"):
+        if not 1 <= getattr(found, key) <= YEAR:
+            faults[key] = "must be at least 1 second"
     return faults
 
 

@@ -15,6 +15,7 @@ import msgspec
 from .actor import CLOSED, DRAINING, DUPLICATE, Actor
 from .exceptions import ProtocolError, Refused
 from .framing import Burst
+from .guard import is_guarded
 from .logs import readable
 from .node import Node
 from .outbox import DirectOutbox, Outbox, QueuedOutbox
@@ -26,6 +27,7 @@ from .protocol.session import Action, Answer, Event, Join, Leave, Renew, Session
 from .routing import Match, Router
 from .socket import Socket
 from .tasks import spawn
+from .tokens import stamp
 from .wire import Lane, Wire
 
 logger = logging.getLogger("realtime.socket")
@@ -74,7 +76,13 @@ class Connection:
         self.outbox = self._make_outbox(write, lane)
         self.id = socket.known_as
         self.began = self._heard if began is None else began
+        self.session_key: str | None = None
+        self.stamp = ""
         node.wheel.add(self)
+        if is_guarded(socket.user):
+            self.session_key = getattr(socket.scope.get("session"), "session_key", None)
+            self.stamp = stamp(socket.user)
+            node.guard.add(self)
         node.roster.add(self)
 
     def receive(self, frame: Frame) -> None:
@@ -114,6 +122,7 @@ class Connection:
         self.outbox.close()
         self._node.wheel.discard(self)
         self._node.roster.discard(self)
+        self._node.guard.discard(self)
         for actor in list(self._actors.values()):
             actor.end(reason)
         limit = self._node.settings.SHUTDOWN
@@ -144,6 +153,19 @@ class Connection:
         for actor in list(self._actors.values()):
             actor.end(CLOSED)  # what waits in its mailbox is not handled any more
         self._node.spawn(self._finish_and_close(code))
+
+    @property
+    def user(self) -> Any:
+        return self.socket.user
+
+    def revoke(self, why: str) -> None:
+        logger.info("%s: %s", self.id or "a socket", why)
+        self.dismiss(CloseCode.EXPIRED)
+
+    async def refresh(self, user: Any) -> None:
+        self.socket.user = user
+        for actor in list(self._actors.values()):
+            await actor.recheck()
 
     def expel(self, topic: str, reason: str) -> None:
         if actor := self._actors.get(topic):

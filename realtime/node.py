@@ -23,6 +23,7 @@ from .engine.registry import Registry
 from .engine.scripts import Call
 from .exceptions import EngineUnavailable
 from .gathering import Gathering
+from .guard import Guard
 from .hub import Hub, Subscriber
 from .membership import Membership
 from .protocol.bus import pack
@@ -66,7 +67,8 @@ class Node:
         self.echoes = Echoes(ECHO)
         self.hub = Hub(self.layer, self.membership, self.keys.bus, self.spawn, self.turn.put_off, self.echoes)
         self.wheel = Wheel()
-        self.roster = Roster(self.keys, self.call, self.layer)
+        self.guard = Guard(lambda: self.workers, settings.RECHECK)
+        self.roster = Roster(self.keys, self.call, self.layer, self.guard.ask)
         self._topicserver: TopicServer | None = None
         self._election: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
@@ -165,6 +167,7 @@ class Node:
                 await self._say_goodbye()
         await end(self._election)
         await self.roster.aclose()
+        await self.guard.aclose()
         self.echoes.close()
         await self.layer.aclose()
         self.workers.close()

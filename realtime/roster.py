@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -41,7 +41,18 @@ class Kick(msgspec.Struct, frozen=True, tag=True):
     user: str | None = None
 
 
-Command: TypeAlias = Disconnect | Kick
+class Recheck(msgspec.Struct, frozen=True, tag=True):
+    """Look whether sockets may stay: a user's, or those of a session; all where both are None.
+
+    user     primary key as text
+    session  hashed
+    """
+
+    user: str | None = None
+    session: str | None = None
+
+
+Command: TypeAlias = Disconnect | Kick | Recheck
 
 _decode = msgspec.json.Decoder(Command).decode
 
@@ -75,7 +86,8 @@ class Member(Protocol):
 class Roster:
     """Use it on one loop.
 
-    call  runs a Call on the engine; raises EngineUnavailable
+    call     runs a Call on the engine; raises EngineUnavailable
+    recheck  looks whether the sockets of a user or a session may stay
 
     A command is written down before it is told. So what was told while the bus was broken is read when it is back, and
     a socket whose handshake was under way meanwhile is looked at once it is in.
@@ -86,10 +98,12 @@ class Roster:
         keys: Keys,
         call: Callable[[Call[Any]], Awaitable[Any]],
         bus: Bus,
+        recheck: Callable[[str | None, str | None], None],
     ) -> None:
         self._keys = keys
         self._call = call
         self._bus = bus
+        self._recheck = recheck
         self._members: set[Member] = set()
         self._by_id: dict[str, set[Member]] = {}
         self._recent: deque[tuple[float, Command]] = deque(maxlen=RECENT)
@@ -106,8 +120,8 @@ class Roster:
             self._by_id.setdefault(member.id, set()).add(member)
         self._listen()
         for heard, command in list(self._recent):
-            if heard >= member.began and member in self._meant(command):
-                _carry_out(command, [member])
+            if heard >= member.began:
+                self._carry_out(command, self._meant(command) & {member})
 
     def discard(self, member: Member) -> None:
         self._members.discard(member)
@@ -135,6 +149,8 @@ class Roster:
     # private
 
     def _meant(self, command: Command) -> set[Member]:
+        if isinstance(command, Recheck):
+            return set()
         if isinstance(command, Kick) and command.user is not None:
             return {member for member in self._members if member.user_key == command.user}
         return self._by_id.get(command.id or "", set())
@@ -183,12 +199,13 @@ class Roster:
         loop = asyncio.get_running_loop()
         self._recent.append((loop.time(), command))
         told = loop.time() - (time.time() - number[0] / 1000)  # by this loop's clock
-        _carry_out(command, [member for member in self._meant(command) if told >= member.began - slack])
+        self._carry_out(command, {member for member in self._meant(command) if told >= member.began - slack})
 
-
-def _carry_out(command: Command, members: Iterable[Member]) -> None:
-    for member in list(members):
-        if isinstance(command, Kick):
-            member.expel(command.topic, command.reason)
-        else:
-            member.dismiss()
+    def _carry_out(self, command: Command, members: set[Member]) -> None:
+        if isinstance(command, Recheck):
+            self._recheck(command.user, command.session)
+        for member in members:
+            if isinstance(command, Kick):
+                member.expel(command.topic, command.reason)
+            else:
+                member.dismiss()

@@ -49,7 +49,7 @@ def sign(user: Any, *, max_age: float = MAX_AGE) -> str:
     """Return a token for a user, good for `max_age` seconds. Raises TypeError for one who is not saved."""
     if getattr(user, "pk", None) is None:
         raise TypeError(f"a token is for a user that is saved, not for {user!r:.80}")
-    claims = _Claims(str(user.pk), time.time() + max_age, _stamp(user))
+    claims = _Claims(str(user.pk), time.time() + max_age, stamp(user))
     return signing.Signer(salt=SALT).sign_object(msgspec.to_builtins(claims))
 
 
@@ -59,9 +59,15 @@ def verify(token: str | None) -> Token:
     if claims.expires <= time.time():
         raise BadToken("token expired")
     user = _active(claims.user)
-    if user is None or not hmac.compare_digest(claims.stamp, _stamp(user)):
+    if user is None or not hmac.compare_digest(claims.stamp, stamp(user)):
         raise BadToken("token revoked")
     return Token(user, claims.expires)
+
+
+def stamp(user: Any) -> str:
+    """Return what changes with a user's password; "" for users without one."""
+    make = getattr(user, "get_session_auth_hash", None)
+    return make()[:16] if make else ""
 
 
 # private
@@ -88,9 +94,3 @@ def _active(key: str) -> Any:
     except (model.DoesNotExist, ValueError, TypeError):
         return None
     return user if user.is_active else None
-
-
-def _stamp(user: Any) -> str:
-    """Return what changes with the password; users without one have none."""
-    make = getattr(user, "get_session_auth_hash", None)
-    return make()[:16] if make else ""

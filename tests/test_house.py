@@ -31,10 +31,11 @@ FLOORS = [
         "topicserver",
         "workers",
         "gathering",
+        "guard",
         "wheel",
         "conf",
     },
-    {"node", "actor", "connection", "publish", "topics", "lifetime", "dismissal"},
+    {"node", "actor", "connection", "publish", "topics", "lifetime", "dismissal", "revocation"},
     {
         "consumers",
         "asgi",

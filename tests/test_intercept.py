@@ -93,8 +93,7 @@ async def test_an_intercepted_event_is_rewritten_or_dropped_for_each_client(conn
 
 async def test_the_order_of_broadcasts_stays_whether_they_are_intercepted_or_not(connect: Connect) -> None:
     ada = await named(connect, Filtered, "ada")
-    for number in range(50):
-        await abroadcast("t:a", "open" if number % 3 else "secret", {"n": number})
+    await asyncio.gather(*(abroadcast("t:a", "open" if n % 3 else "secret", {"n": n}) for n in range(50)))
     assert [(await ada.receive())[4]["n"] for _ in range(50)] == list(range(50))
 
 

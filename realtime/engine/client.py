@@ -59,6 +59,11 @@ class Engine:
         return bool(self.url) and address(self.url).kind == "cluster"
 
     @property
+    def runs(self) -> bool:
+        """Whether it need not be started to be asked; of one elsewhere that is not known."""
+        return self.folder is None or embedded.runs(self.folder)
+
+    @property
     def partitions(self) -> int:
         # The names of one topic share a hash tag, and with it a node. Topics are split over as many tags as these, so
         # that a cluster's nodes share them; on one server more than one would only cost.

@@ -100,6 +100,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)  # the thread that held it may not exist in the child
 
 
+def runs(folder: Path) -> bool:
+    """Return whether a server answers there; none is started."""
+    return supervisor.answers(str(folder / supervisor.SOCKET))
+
+
 def ensure(folder: Path, *, timeout: float = 10.0, idle: float = 30.0) -> str:
     """Return the address of a server that answers, started if none does. It ends `idle` seconds after its last client.
 

@@ -33,7 +33,7 @@ class CloseCode(IntEnum):
     RESTART = 4012  # the server ends; come back
     FLOOD = 4029  # too many messages
     UNDECODABLE = 4400
-    EXPIRED = 4401  # the token that it came with has; come back with a newer one
+    EXPIRED = 4401  # what it came with, a token or a session, is not good any more; come back with another
     REFUSED = 4403  # before the accept, so that the handshake is answered 403
     NOT_FOUND = 4404  # likewise
 
