@@ -36,4 +36,7 @@ def read_id(written: bytes) -> Id:
 
 
 def _read(found: Any) -> list[tuple[Id, bytes]]:
-    return [(read_id(written), fields[1]) for written, fields in found]
+    # redis-py's own clients make a dict of the fields.
+    return [
+        (read_id(written), fields[b"command"] if isinstance(fields, dict) else fields[1]) for written, fields in found
+    ]

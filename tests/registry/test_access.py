@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.exceptions import NoPermissionError
 
-from realtime.engine import election
+from realtime.engine import election, orders
 from realtime.engine.keys import Keys
 from realtime.engine.registry import Registry, eviction_policy
 from tests import engines
@@ -52,6 +52,9 @@ def test_every_call_is_allowed(ada: Any) -> None:
     assert registry.ledger(place).run(ada)["removed"] == 1
     registry.retire(place, "node:1:x").run(ada)
     assert election.release(registry.keys, "me").run(ada)
+    told = orders.tell(registry.keys, b"{}").run(ada)
+    assert orders.since(registry.keys, (0, 0)).run(ada) == [(told, b"{}")]
+    assert orders.since(registry.keys, told).run(ada) == []
     assert eviction_policy().run(ada) == "noeviction"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.crc import key_slot
 
-from realtime.engine import election
+from realtime.engine import election, orders
 from realtime.engine.keys import RECORDS, Keys
 from realtime.engine.registry import Registry
 from realtime.engine.scripts import Call
@@ -49,6 +49,8 @@ WAYS: dict[str, Callable[[str, int], Any]] = {
     "acquire": lambda _, number: election.acquire(KEYS, "leader", 10),
     "release": lambda _, number: election.release(KEYS, "leader"),
     "leader": lambda _, number: election.leader(KEYS),
+    "tell": lambda _, number: orders.tell(KEYS, b"{}"),
+    "since": lambda _, number: orders.since(KEYS, (0, 0)),
 }
 
 
@@ -76,7 +78,7 @@ def test_all_keys_of_a_call_lie_in_one_slot(way: str, number: int) -> None:
 
 def test_every_call_is_asked_here() -> None:
     offered = {name for name, member in vars(Registry).items() if callable(member) and not name.startswith("_")}
-    assert offered | {"acquire", "release", "leader"} == WAYS.keys() - {"count by prefix"}
+    assert offered | {"acquire", "release", "leader", "tell", "since"} == WAYS.keys() - {"count by prefix"}
 
 
 @pytest.mark.parametrize("topic", [topic_of(number) for number in range(COUNT)] + ODD)
@@ -111,7 +113,7 @@ def test_a_topic_keeps_its_partition() -> None:
 
 def names(prefix: str, count: int) -> set[str]:
     keys = Keys(prefix, count)
-    found = {keys.layer, keys.lease, keys.term, keys.released, keys.alarm}
+    found = {keys.layer, keys.lease, keys.term, keys.released, keys.alarm, keys.commands, keys.commanded}
     for topic in ("a", ":", "{a}", "rt:0", "rt:0}:topics", *ODD):
         found |= {keys.bus(topic), *keys.of(topic).records(topic), keys.of(topic).held(topic)}
     for place in keys.partitions():
@@ -129,7 +131,7 @@ def test_two_prefixes_never_share_a_name(others: tuple[str, str], count: int) ->
 def test_no_two_things_of_a_project_share_a_name() -> None:
     place = KEYS.partition(0)
     topics = [place.topics, place.created, place.due, place.nodes, place.fence, place.window, place.ledger]
-    project = [KEYS.lease, KEYS.term, KEYS.released, KEYS.alarm]
+    project = [KEYS.lease, KEYS.term, KEYS.released, KEYS.alarm, KEYS.commands, KEYS.commanded]
     of_a_topic = [*place.records("topics"), place.held("topics"), f"{place.root}:bus:topics"]
     everything = [*topics, *project, *of_a_topic]
     assert len(set(everything)) == len(everything)
