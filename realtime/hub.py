@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from .echoes import Echoes, Sent
@@ -208,17 +209,30 @@ class _Topic:
         for serializer, sinks in self._sinks.items():
             if not sinks:
                 continue
-            burst = Burst(*map(serializer.fastlane, pending))
-            for sink in _all_but(speakers, sinks):
-                sink.put(burst)
+            with self._or_resync(sinks):
+                burst = Burst(*map(serializer.fastlane, pending))
+                for sink in _all_but(speakers, sinks):
+                    sink.put(burst)
         for interceptor in list(self._interceptors.values()):
             if interceptor not in speakers:
-                for broadcast in pending:
-                    interceptor.hear(broadcast)
+                with self._or_resync([interceptor.id]):
+                    for broadcast in pending:
+                        interceptor.hear(broadcast)
         for speaker in speakers:
-            _dispatch_one_by_one(speaker, pending, sent)
+            with self._or_resync([speaker.id]):
+                _dispatch_one_by_one(speaker, pending, sent)
         for one in filter(None, sent):
             one.settle()
+
+    @contextmanager
+    def _or_resync(self, names: Iterable[str]) -> Iterator[None]:
+        """Let subscribers join again where a serializer of the project's own fails; others hear all the same."""
+        try:
+            yield
+        except Exception:
+            logger.exception("a serializer cannot write what came to %r", self.name)
+            for name in list(names):
+                self.subscribers[name].resync()
 
     def gap(self) -> None:
         self.dispatch()

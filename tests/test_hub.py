@@ -164,6 +164,25 @@ async def test_the_sender_of_broadcast_from_is_left_out(scene: Scene) -> None:
     assert (len(first.bursts), len(second.bursts)) == (0, 1)
 
 
+async def test_a_serializer_that_fails_deafens_nobody_else_and_its_own_join_again(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(V2):
+        def fastlane(self, broadcast: Broadcast) -> Frame:
+            raise LookupError
+
+    serializer = Broken()
+    broken = [Subscriber(name, serializer) for name in ("1", "2")]
+    whole = [scene.subscriber(name) for name in ("3", "4")]
+    for listener in (*broken, *whole):
+        await scene.hub.subscribe("a", listener)
+    scene.publish("a", sender="4")
+    scene.publish("a", sender="2")
+    assert [len(listener.frames) for listener in whole] == [2, 1]
+    assert [listener.resyncs for listener in (*broken, *whole)] == [2, 2, 0, 0]
+    assert "a serializer cannot write what came to 'a'" in caplog.text
+
+
 async def test_what_comes_in_one_turn_goes_out_as_one_burst_that_all_share(scene: Scene) -> None:
     listeners = [scene.subscriber(str(number)) for number in range(3)]
     for listener in listeners:
