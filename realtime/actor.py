@@ -273,10 +273,8 @@ class Actor:
 
     async def _handle(self, item: Message | Outgoing | Info) -> None:
         try:
-            if isinstance(item, Outgoing):
-                await self._pass_on(item.broadcast)
-            elif isinstance(item, Info):
-                await self._listen(item.broadcast)
+            if not isinstance(item, Message):
+                await self._overhear(item)
             elif item.event == JOIN:
                 await self._join(item)
             elif item.event == LEAVE:
@@ -429,6 +427,12 @@ class Actor:
         self._order.then(self._client.send, frame)
 
     # Broadcasts
+
+    async def _overhear(self, item: Outgoing | Info) -> None:
+        if isinstance(item, Outgoing):
+            await self._pass_on(item.broadcast)
+        else:
+            await self._listen(item.broadcast)
 
     async def _pass_on(self, broadcast: Broadcast) -> None:
         """Send a broadcast of the topic as handle_out wants it."""

@@ -33,9 +33,11 @@ def event_reply(result: Any, name: str) -> Reply | None:
     """Return the reply that a handler's return value stands for; None is no reply. Raises BadReturn and Unencodable."""
     if result is None:
         return None
+    if type(result) is dict:  # which most are
+        return Reply("ok", encode(result))
     if isinstance(result, Reply):
         return encode_reply(result.status, result.response)
-    if type(result) is not dict and not isinstance(result, BYTES):
+    if not isinstance(result, BYTES):
         _check(result, name, "event")
     return encode_reply("ok", result)
 
