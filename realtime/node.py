@@ -97,6 +97,7 @@ class Node:
         """Stand for election as the topic server, or watch that somebody leads. Once is enough."""
         if self._topicserver is not None:
             return
+        self.roster.listen()
         settings = self.settings
         self._topicserver = TopicServer(
             self.registry,

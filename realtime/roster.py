@@ -108,6 +108,7 @@ class Roster:
         self._by_id: dict[str, set[Member]] = {}
         self._recent: deque[tuple[float, Command]] = deque(maxlen=RECENT)
         self._known: Id = (0, 0)  # the last command that was carried out
+        self._wanted: list[float | None] = []  # reads that were asked for
         self._tasks: set[asyncio.Task[None]] = set()
         self._listens = False
 
@@ -118,10 +119,16 @@ class Roster:
         self._members.add(member)
         if member.id is not None:
             self._by_id.setdefault(member.id, set()).add(member)
-        self._listen()
+        self.listen()
         for heard, command in list(self._recent):
             if heard >= member.began:
                 self._carry_out(command, self._meant(command) & {member})
+
+    def listen(self) -> None:
+        """Hear what every node is told from now on; once is enough. A server does before it has any socket."""
+        if not self._listens:
+            self._listens = True
+            self._spawn(self._begin())
 
     def discard(self, member: Member) -> None:
         self._members.discard(member)
@@ -136,15 +143,11 @@ class Roster:
     # For the bus
 
     def message(self, data: bytes) -> None:
-        try:
-            number, command = orders.heard(data)
-        except ValueError as error:
-            logger.warning("dropped what was told to every node: %s", error)
-        else:
-            self._obey(number, command, 0.0)
+        """Hear the bell; what was told is read where it is written down, for anyone at the engine can ring."""
+        self._read(None)
 
     def gap(self) -> None:
-        self._spawn(self._catch_up(SKEW))
+        self._read(SKEW)
 
     # private
 
@@ -155,12 +158,6 @@ class Roster:
             return {member for member in self._members if member.user_key == command.user}
         return self._by_id.get(command.id or "", set())
 
-    def _listen(self) -> None:
-        if not self._listens:
-            self._listens = True
-            self._known = (int(time.time() * 1000) - 1, 0)
-            self._spawn(self._begin())
-
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = spawn(work)
         self._tasks.add(task)
@@ -169,37 +166,48 @@ class Roster:
     async def _begin(self) -> None:
         while True:
             try:
+                self._known = await self._call(orders.last(self._keys))
                 await self._bus.subscribe(self._keys.commanded, self)
             except EngineUnavailable:
                 await asyncio.sleep(AGAIN)
             else:
-                await self._catch_up(0.0)
+                self._read(None)
                 return
 
-    async def _catch_up(self, slack: float) -> None:
-        """Carry out what is written down and was not heard; on sockets that began `slack` seconds after it, too."""
-        while True:
+    def _read(self, slack: float | None) -> None:
+        """Carry out what is written down and was not yet.
+
+        slack  leave out sockets that began so many seconds after it was told, by the clocks; None for all, which were
+               there when the bell rang
+        """
+        self._wanted.append(slack)
+        if len(self._wanted) == 1:
+            self._spawn(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        while self._wanted:
             try:
-                for number, command in await self._call(orders.since(self._keys, self._known)):
-                    self._obey(number, command, slack)
+                found = await self._call(orders.since(self._keys, self._known))
             except EngineUnavailable:
                 await asyncio.sleep(AGAIN)
-            else:
-                return
+                continue
+            wanted, self._wanted = self._wanted, []
+            slack = None if None in wanted else SKEW
+            for number, command in found:
+                self._obey(number, command, slack)
 
-    def _obey(self, number: Id, data: bytes, slack: float) -> None:
-        if number <= self._known:
-            return
+    def _obey(self, number: Id, data: bytes, slack: float | None) -> None:
         self._known = number
         try:
             command = _decode(data)
-        except msgspec.DecodeError as error:  # of a newer version, say
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # of a newer version, say
             logger.warning("this node cannot do what all were told to: %s", error)
             return
         loop = asyncio.get_running_loop()
         self._recent.append((loop.time(), command))
         told = loop.time() - (time.time() - number[0] / 1000)  # by this loop's clock
-        self._carry_out(command, {member for member in self._meant(command) if told >= member.began - slack})
+        meant = self._meant(command)
+        self._carry_out(command, {one for one in meant if slack is None or one.began <= told + slack})
 
     def _carry_out(self, command: Command, members: set[Member]) -> None:
         if isinstance(command, Recheck):

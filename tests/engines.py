@@ -32,8 +32,8 @@ SERVICE = "primary"
 # says its name to the server (`client|setinfo`), which may be denied.
 ACL_RULES = (
     "~{rt:* &{rt:* &rt:asgi:* +publish +subscribe +unsubscribe +ping +info +cluster|slots +command +eval +evalsha "
-    "+time +get +set +del +unlink +pttl +pexpire +xadd +xrange +zadd +zrem +zscore +zrange +zcard +zcount +zlexcount "
-    "+hset +hget +hdel +hlen +hgetall +hmget +hincrby +sadd +srem +spop +scard +sscan"
+    "+time +get +set +del +unlink +pttl +pexpire +xadd +xrange +xrevrange +zadd +zrem +zscore +zrange +zcard +zcount "
+    "+zlexcount +hset +hget +hdel +hlen +hgetall +hmget +hincrby +sadd +srem +spop +scard +sscan"
 )
 
 

@@ -12,6 +12,7 @@ from django.db import transaction
 
 from realtime import (
     Channel,
+    EngineUnavailable,
     InvalidTopic,
     Router,
     Socket,
@@ -23,6 +24,7 @@ from realtime import (
     handle_in,
     kick,
 )
+from realtime.engine import orders
 from realtime.engine.client import sync_client
 from realtime.node import Node
 from realtime.roster import Disconnect, tell
@@ -168,25 +170,55 @@ async def test_nothing_is_done_twice(connect: Connect) -> None:
     node, done = Node.current(), []
     for member in list(node.roster._members):
         member.dismiss = lambda: done.append(1)  # type: ignore[method-assign, misc]
-    told, take = [], node.roster.message
-    node.roster.message = lambda data: told.append(data) or take(data)  # type: ignore[method-assign, func-returns-value]
     await adisconnect("users:7")
-    while not done:
-        await asyncio.sleep(0)
-    node.roster.gap()
-    await heard(node)
-    take(told[0])  # it was under way, and what was missed is read first
+    for _ in range(3):
+        node.roster.message(b"")
+        node.roster.gap()
+        await heard(node)
     assert done == [1]
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"x", b"9999999999999-1", b"9999999999999-1 {", b'9999999999999-1 {"type":"Other"}', b"\xff \xff"]
-)
+async def test_what_was_told_long_before_a_socket_came_does_not_concern_it(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node whose bus was broken for long reads what was told at its beginning, too."""
+    await joined(connect, "8")
+    node = Node.current()
+    node.roster.message = lambda data: None  # type: ignore[method-assign]
+    await adisconnect("users:7")
+    monkeypatch.setattr("realtime.roster.SKEW", -0.01)
+    await asyncio.sleep(0.05)
+    late = await joined(connect, "7")
+    node.roster.gap()
+    await heard(node)
+    await late.ping()
+
+
+async def test_an_engine_that_is_away_meanwhile_is_asked_again(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.roster.AGAIN", 0.01)
+    wire = await joined(connect, "7")
+    node = Node.current()
+    call, failures = node.roster._call, [EngineUnavailable("away")] * 3
+
+    async def failing(asked: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await call(asked)
+
+    node.roster._call = failing
+    await adisconnect("users:7")
+    assert await wire.closed() == DISMISSED
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"{", b'{"type":"Other"}', b"\xff", b"[" * 100_000])
 async def test_what_is_no_command_is_dropped(connect: Connect, caplog: pytest.LogCaptureFixture, data: bytes) -> None:
     wire = await joined(connect, "7")
-    Node.current().roster.message(data)
-    await wire.ping()
-    assert caplog.messages
+    await Node.current().call(orders.tell(conf.keys(), data))
+    await adisconnect("users:7")
+    assert await wire.closed() == DISMISSED
+    assert "this node cannot do what all were told to" in caplog.text
 
 
 @pytest.mark.django_db(transaction=True)

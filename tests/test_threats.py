@@ -5,6 +5,7 @@ Where a threat has a file of its own, the test here is its shortest form.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -13,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.test import Client
 
 import realtime
-from realtime import Channel, Router, channel, conf, handle_in
+from realtime import Channel, Router, Socket, abroadcast, akick, channel, conf, handle_in
+from realtime.node import Node
 from tests import engines
 from tests.test_channels import CRASHED, OK, Everything, Open, refused, routed
 from tests.test_handshake import answer
@@ -211,3 +216,47 @@ async def test_import_of_what_a_client_names(connect: Connect) -> None:
     for name in ("os.system", "tests.test_channels.Everything", "django.contrib.auth.models:User"):
         await wire.send("1", "1", name, "phx_join", {})
         assert await wire.receive() == [None, "1", name, "phx_reply", refused("unmatched topic")]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_long_lived_session(connect: Connect) -> None:
+    """A socket ends with its session, on whatever node it is, also where nothing tells of that end."""
+    user = await User.objects.acreate(username="ada")
+    pages = Client()
+    await asyncio.to_thread(pages.force_login, user)
+    wire = await connect(routed(Open), headers=[(b"cookie", f"sessionid={pages.cookies['sessionid'].value}".encode())])
+    await wire.join("t:a")
+    await asyncio.to_thread(Session.objects.all()._raw_delete, "default")
+    Node.current().guard.ask()
+    assert await wire.closed() == 4401
+
+
+async def test_rights_lost_after_the_join(connect: Connect) -> None:
+    """Once a kick has returned, and what was sent before it is through, nothing of the topic reaches its user."""
+    wire = await connect(Router("/ws", [channel("t:<part:name>", Open)], socket=Ada))
+    await wire.join("t:a")
+    await abroadcast("t:a", "before")
+    await akick("users:ada", "t:a", "no member any more")
+    assert (await wire.receive())[3] == "before"
+    assert await wire.receive() == ["1", "1", "t:a", "phx_close", {"reason": "no member any more"}]
+    await abroadcast("t:a", "after")
+    await wire.ping()
+
+
+class Ada(Socket):
+    def id(self) -> str:
+        return "users:ada"
+
+
+async def test_redis_reachable(connect: Connect, engine: str) -> None:
+    """Who can only publish tells nodes nothing: they read what is written down, and live on whatever that is."""
+    wire = await connect(Router("/ws", [channel("t:<part:name>", Open)], socket=Ada))
+    await wire.join("t:a")
+    keys = conf.keys()
+    with engines.raw(engine) as client:
+        for data in (b"", b"x y", b"9999999999999-1 {}", b"9999999999999-2 " + b"[" * 100_000):
+            client.publish(keys.commanded, data)
+        client.xadd(keys.commands, {"command": b"[" * 100_000})
+        client.publish(keys.commanded, b"ring")
+    await abroadcast("t:a", "well")
+    assert (await wire.receive())[3] == "well"

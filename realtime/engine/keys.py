@@ -144,7 +144,7 @@ class Keys:
 
     @property
     def commanded(self) -> str:
-        """The pub/sub channel that tells it to the nodes: an id of the stream, a space, the command."""
+        """The pub/sub channel that tells of a new one: its id."""
         return f"{self.partition(0).root}:commanded"
 
     @property

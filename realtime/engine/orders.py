@@ -16,7 +16,12 @@ Id = tuple[int, int]  # ms of the engine's clock, and a number among those of th
 def tell(keys: Keys, command: bytes) -> Call[Id]:
     """Write a command down, and tell whoever listens; its id."""
     arguments = (command, keys.commanded, int(KEPT * 1000), AT_MOST)
-    return Call.of(script("command"), (keys.commands,), arguments, read_id)
+    return Call.of(script("command"), (keys.commands,), arguments, _id)
+
+
+def last(keys: Keys) -> Call[Id]:
+    """The id of the newest one; (0, 0) where there is none."""
+    return Call(("XREVRANGE", keys.commands, "+", "-", "COUNT", 1), _last)
 
 
 def since(keys: Keys, known: Id) -> Call[list[tuple[Id, bytes]]]:
@@ -24,19 +29,18 @@ def since(keys: Keys, known: Id) -> Call[list[tuple[Id, bytes]]]:
     return Call(("XRANGE", keys.commands, f"({known[0]}-{known[1]}", "+"), _read)
 
 
-def heard(data: bytes) -> tuple[Id, bytes]:
-    """Return the id and the command that the bell carried. Raises ValueError: anyone at the engine can ring."""
-    written, _, command = data.partition(b" ")
-    return read_id(written), command
+# private
 
 
-def read_id(written: bytes) -> Id:
+def _id(written: bytes) -> Id:
     ms, _, number = written.partition(b"-")
     return int(ms), int(number)
 
 
+def _last(found: Any) -> Id:
+    return _id(found[0][0]) if found else (0, 0)
+
+
 def _read(found: Any) -> list[tuple[Id, bytes]]:
     # redis-py's own clients make a dict of the fields.
-    return [
-        (read_id(written), fields[b"command"] if isinstance(fields, dict) else fields[1]) for written, fields in found
-    ]
+    return [(_id(written), fields[b"command"] if isinstance(fields, dict) else fields[1]) for written, fields in found]

@@ -53,6 +53,7 @@ def test_every_call_is_allowed(ada: Any) -> None:
     registry.retire(place, "node:1:x").run(ada)
     assert election.release(registry.keys, "me").run(ada)
     told = orders.tell(registry.keys, b"{}").run(ada)
+    assert orders.last(registry.keys).run(ada) == told
     assert orders.since(registry.keys, (0, 0)).run(ada) == [(told, b"{}")]
     assert orders.since(registry.keys, told).run(ada) == []
     assert eviction_policy().run(ada) == "noeviction"

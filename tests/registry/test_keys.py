@@ -50,6 +50,7 @@ WAYS: dict[str, Callable[[str, int], Any]] = {
     "release": lambda _, number: election.release(KEYS, "leader"),
     "leader": lambda _, number: election.leader(KEYS),
     "tell": lambda _, number: orders.tell(KEYS, b"{}"),
+    "last": lambda _, number: orders.last(KEYS),
     "since": lambda _, number: orders.since(KEYS, (0, 0)),
 }
 
@@ -78,7 +79,7 @@ def test_all_keys_of_a_call_lie_in_one_slot(way: str, number: int) -> None:
 
 def test_every_call_is_asked_here() -> None:
     offered = {name for name, member in vars(Registry).items() if callable(member) and not name.startswith("_")}
-    assert offered | {"acquire", "release", "leader", "tell", "since"} == WAYS.keys() - {"count by prefix"}
+    assert offered | {"acquire", "release", "leader", "tell", "last", "since"} == WAYS.keys() - {"count by prefix"}
 
 
 @pytest.mark.parametrize("topic", [topic_of(number) for number in range(COUNT)] + ODD)

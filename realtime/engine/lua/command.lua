@@ -5,5 +5,5 @@
 -- Returns  its id, "ms-number"
 local id = redis.call("XADD", KEYS[1], "MAXLEN", "~", ARGV[4], "*", "command", ARGV[1])
 redis.call("PEXPIRE", KEYS[1], ARGV[3])
-redis.call("PUBLISH", ARGV[2], id .. " " .. ARGV[1])
+redis.call("PUBLISH", ARGV[2], id)
 return id
