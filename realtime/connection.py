@@ -72,6 +72,7 @@ class Connection:
         self._session: Session[Match] = Session(router.resolve, node.settings.MAX_TOPICS)
         self._actors: dict[str, Actor] = {}
         self._open = True
+        self._gone: asyncio.Event | None = None  # made when it is closed
         self._crashes: dict[str, deque[float]] | None = None  # when, by topic; few sockets ever see one
         self.outbox = self._make_outbox(write, lane)
         self.id = socket.known_as
@@ -119,6 +120,8 @@ class Connection:
     async def end(self, reason: str = CLOSED) -> None:
         """End every channel of a socket that is gone, and return when all have terminated."""
         self._lost()
+        if self._gone is not None:
+            self._gone.set()
         self.outbox.close()
         self._node.wheel.discard(self)
         self._node.roster.discard(self)
@@ -263,8 +266,10 @@ class Connection:
         await self._close_or_abort(code)
 
     async def _close_or_abort(self, code: int) -> None:
+        self._gone = asyncio.Event()
         await self._close_safely(code)
-        await asyncio.sleep(CLOSE_PATIENCE)  # for the peer to answer, and for what waits before the close
+        with contextlib.suppress(TimeoutError):  # for the peer to answer, and for what waits before the close
+            await asyncio.wait_for(self._gone.wait(), CLOSE_PATIENCE)
         self._wire.abort()
 
     async def _close_safely(self, code: int) -> None:

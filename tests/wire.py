@@ -51,6 +51,7 @@ class Wire:
         """Return the code that the server closes with."""
         output = await self.communicator.receive_output(timeout=PATIENCE)
         assert output["type"] == "websocket.close", output
+        await self.communicator.send_input({"type": "websocket.disconnect", "code": output["code"]})  # as servers do
         self.was_closed()
         return int(output["code"])
 
