@@ -56,10 +56,11 @@ class SocketConsumer(AsyncConsumer):
         except Refused as refusal:
             await self._refuse(scope, refusal)
             return
+        asks = bool(params.pop(ASKS, ""))
         try:
             socket = await self._welcome(scope, params, node)
         except Refused as refusal:
-            await self._refuse(scope, refusal, serializer if params.get(ASKS) else None)
+            await self._refuse(scope, refusal, serializer if asks else None)
             return
         await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
         lane = wire.find_lane(send) if node.settings.FAST_LANE else None

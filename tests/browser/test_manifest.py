@@ -57,4 +57,6 @@ def test_hashed_names_are_used(deployed: Server, rewritten: bool, visit: Callabl
 def test_the_tag_puts_the_client_into_a_page(deployed: Server, visit: Callable[..., Visitor]) -> None:
     visitor = visit(deployed.port).go("/tagged/")
     assert visitor.page.evaluate("typeof Realtime.Socket") == "function"
-    assert visitor.page.evaluate("new Realtime.Socket('/ws').endPointURL()").endswith("/ws/websocket?vsn=2.0.0")
+    assert visitor.page.evaluate("new Realtime.Socket('/ws').endPointURL()").endswith(
+        "/ws/websocket?refusal=1&vsn=2.0.0"
+    )

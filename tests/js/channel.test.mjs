@@ -328,6 +328,26 @@ test("a close by the server is final", t => {
   assert.deepEqual(last().taken(), []);
 });
 
+test("a close by the server tells its reason to those who ask, and to nobody twice", async t => {
+  const {room, last} = joined(t);
+  const [closes, errors] = [recorder(), recorder()];
+  room.onClose(closes);
+  room.onError(errors);
+  const push = room.push("new:message", {content: "hi"});
+  last().says(FRAMES["close with a reason"], FRAMES["close with a reason"]);
+  assert.deepEqual([closes.calls, errors.calls], [[{reason: "kicked"}], []]);
+  await assert.rejects(push, {reason: "channel closed"});
+});
+
+test("a leave that the server answers with a close tells its reason", t => {
+  const {room, last} = joined(t);
+  const closes = recorder();
+  room.onClose(closes);
+  room.leave();
+  last().says(FRAMES["close with a reason"]);
+  assert.deepEqual(closes.calls, [{reason: "kicked"}]);
+});
+
 test("frames of an earlier join are dropped: answers, pushes, crash and close", t => {
   const world = joined(t);
   const {room, last} = world;

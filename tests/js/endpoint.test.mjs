@@ -29,13 +29,13 @@ test("nested params become a[b]=c, nothing becomes nothing", () => {
 
 test("a relative end point belongs to the host and the security of the page", t => {
   fakePage(t, {href: "https://example.org:8443/chat"});
-  assert.equal(new Socket("/ws").endPointURL(), "wss://example.org:8443/ws/websocket?vsn=2.0.0");
+  assert.equal(new Socket("/ws").endPointURL(), "wss://example.org:8443/ws/websocket?refusal=1&vsn=2.0.0");
   assert.equal(new Socket("/ws").protocol(), "wss");
 });
 
 test("an end point of another host takes the security of the page", t => {
   fakePage(t, {href: "http://example.org/"});
-  assert.equal(new Socket("//other/ws").endPointURL(), "ws://other/ws/websocket?vsn=2.0.0");
+  assert.equal(new Socket("//other/ws").endPointURL(), "ws://other/ws/websocket?refusal=1&vsn=2.0.0");
 });
 
 test("a relative end point without a page is an error that says so", () => {

@@ -2,10 +2,15 @@ import {readFileSync} from "node:fs";
 
 import {Socket} from "../../realtime/static/realtime/realtime.js";
 
-const vectors = JSON.parse(readFileSync(new URL("../vectors/client_frames.json", import.meta.url)));
+/** Return what tests/vectors/NAME.json holds. */
+export function vectors(name) {
+  return JSON.parse(readFileSync(new URL(`../vectors/${name}.json`, import.meta.url)));
+}
 
-/** The frames of tests/vectors/client_frames.json by name. */
-export const FRAMES = Object.fromEntries(vectors.map(({name, frame}) => [name, frame]));
+export const FRAME_VECTORS = ["client_frames", "control_frames", "presence_frames"].flatMap(vectors);
+
+/** The text frames of tests/vectors by name. */
+export const FRAMES = Object.fromEntries(FRAME_VECTORS.map(({name, frame}) => [name, frame]));
 
 const STEP_MS = 10;
 

@@ -42,7 +42,9 @@ for (const name of NAMES) {
 test("the public module exports the public names and makes nothing global", async () => {
   const before = Object.keys(globalThis);
   const realtime = await import(new URL("realtime.js", HOME));
-  assert.deepEqual(Object.keys(realtime), ["Channel", "Push", "PushError", "Serializer", "Socket"]);
+  assert.deepEqual(Object.keys(realtime), [
+    "Channel", "LongPoll", "Presence", "Push", "PushError", "RefusedError", "Serializer", "Socket",
+  ]);
   assert.deepEqual(Object.keys(globalThis), before);
 });
 

@@ -1,15 +1,13 @@
 // Against a server that speaks plain Phoenix, and nothing of what ours says beyond it.
 
 import assert from "node:assert/strict";
-import {readFileSync} from "node:fs";
 import {test} from "node:test";
 
-import {connected, reconnect, recorder, reports} from "./fakes.mjs";
+import {connected, reconnect, recorder, reports, vectors} from "./fakes.mjs";
 
 const MESSAGE = {content: "hi"};
 
-const vectors = JSON.parse(readFileSync(new URL("../vectors/phoenix_exchanges.json", import.meta.url)));
-const EXCHANGES = new Map(vectors.map(exchange => [exchange.name, exchange]));
+const EXCHANGES = new Map(vectors("phoenix_exchanges").map(exchange => [exchange.name, exchange]));
 
 /** A world whose server knows its lines: it must hear the next ones to the letter, and says its own. */
 function onStage(t, opts) {
@@ -126,7 +124,7 @@ for (const code of [1000, 1001, 1006, 1011, 1012]) {
     world.last().closes(code);
     const push = world.room.push("new:message", MESSAGE);
     reconnect(world);
-    assert.equal(world.last().url, "ws://host/ws/websocket?vsn=2.0.0");
+    assert.equal(world.last().url, "ws://host/ws/websocket?refusal=1&vsn=2.0.0");
     world.plays("rejoin after a join");
     world.plays("push after a rejoin");
     assert.deepEqual(await push, {id: 8});

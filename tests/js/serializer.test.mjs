@@ -1,25 +1,23 @@
 import assert from "node:assert/strict";
-import {readFileSync} from "node:fs";
 import {test} from "node:test";
 
 import {Serializer} from "../../realtime/static/realtime/realtime.js";
+import {FRAME_VECTORS, vectors} from "./fakes.mjs";
 
-const vectors = JSON.parse(readFileSync(new URL("../vectors/client_frames.json", import.meta.url)));
 const encode = message => Serializer.encode(message, frame => frame);
 const decode = frame => Serializer.decode(frame, message => message);
 const bytes = (...values) => Uint8Array.from(values).buffer;
 const ascii = text => [...Buffer.from(text, "latin1")];
 const binary = {join_ref: "1", ref: "2", topic: "t", event: "e", payload: bytes(1, 255)};
 
-for (const {name, frame, message} of vectors) {
+for (const {name, frame, message} of FRAME_VECTORS) {
   test(`${name}: the message becomes the frame`, () => assert.equal(encode(message), frame));
   test(`${name}: the frame becomes the message`, () => assert.deepEqual(decode(frame), message));
 }
 
-const binaryFrames = JSON.parse(readFileSync(new URL("../vectors/binary_frames.json", import.meta.url)));
 const octets = hex => Uint8Array.from(Buffer.from(hex.replaceAll(" ", ""), "hex")).buffer;
 
-for (const {name, from, frame, message} of binaryFrames) {
+for (const {name, from, frame, message} of vectors("binary_frames")) {
   const {status, payload, is_push: _, ...rest} = message;
   const data = octets(payload);
   if (from === "client") {

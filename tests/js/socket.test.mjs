@@ -13,7 +13,7 @@ test("connect opens one transport at the end point, for bytes as ArrayBuffers", 
   const {socket, conns} = setUp(t, {params: {user: "ada"}});
   socket.connect();
   socket.connect();
-  assert.deepEqual(conns.map(conn => conn.url), ["ws://host/ws/websocket?user=ada&vsn=2.0.0"]);
+  assert.deepEqual(conns.map(conn => conn.url), ["ws://host/ws/websocket?user=ada&refusal=1&vsn=2.0.0"]);
   assert.equal(conns[0].binaryType, "arraybuffer");
   assert.equal(conns[0].protocols, undefined);
 });
@@ -208,12 +208,14 @@ test("a close with a code of the application is kept until the socket is open ag
 });
 
 for (const [code, text] of Object.entries({
+  4001: "the server ended the connection",
   4002: "no heartbeat came in time",
   4008: "messages were read too slowly",
   4009: "a frame was too big",
   4012: "the server is restarting",
   4029: "there were too many messages",
   4400: "a frame could not be decoded",
+  4401: "the session or the token has ended",
   4403: "the connection was refused",
 })) {
   test(`a close with ${code} says for people that ${text}`, t => {

@@ -20,7 +20,7 @@ def vectors(name: str) -> list[dict[str, Any]]:
     return found
 
 
-VECTORS = vectors("client_frames")
+VECTORS = [case for name in ("client_frames", "control_frames", "presence_frames") for case in vectors(name)]
 CASES = {case["name"]: case for case in VECTORS}
 
 

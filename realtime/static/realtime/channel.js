@@ -3,6 +3,7 @@ import {closure, isolate} from "./callbacks.js";
 import {EVENTS, REASONS, STATES, STATUSES} from "./constants.js";
 import {Push} from "./push.js";
 import {Pushes} from "./pushes.js";
+import {isFinal} from "./refusal.js";
 import {Timer} from "./timer.js";
 
 /** One topic as this client takes part in it. Made by `Socket.channel`, never directly. */
@@ -275,11 +276,4 @@ export class Channel {
   _isCurrent() {
     return this.isJoined() || this.isJoining();
   }
-}
-
-// private
-
-/** Whether the server wants to hear no more of this join. */
-function isFinal(response) {
-  return response?.retry === false;
 }

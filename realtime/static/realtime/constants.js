@@ -4,6 +4,9 @@ export const VSN = "2.0.0";
 export const TIMEOUT_MS = 10_000;
 export const HEARTBEAT_INTERVAL_MS = 30_000;
 
+/** For one request of long polling, of which the server holds back a poll for ten seconds. */
+export const LONG_POLL_TIMEOUT_MS = 20_000;
+
 /** A success shorter than this does not reset a back-off: a server may accept and hang up at once. */
 export const STABLE_AFTER_MS = 5_000;
 
@@ -16,12 +19,14 @@ export const RESTART_CODES = Object.freeze([1012, 4012]);
 /** What the codes say that our server closes with, for people. */
 export const CLOSE_TEXTS = Object.freeze({
   1009: "a frame was too big", // where the server counts before we do
+  4001: "the server ended the connection",
   4002: "no heartbeat came in time",
   4008: "messages were read too slowly",
   4009: "a frame was too big",
   4012: "the server is restarting",
   4029: "there were too many messages",
   4400: "a frame could not be decoded",
+  4401: "the session or the token has ended",
   4403: "the connection was refused",
 });
 
@@ -29,6 +34,15 @@ export const CLOSE_TEXTS = Object.freeze({
 export const MAX_BUFFERED = 1_000;
 
 export const NORMAL_CLOSURE = 1000;
+
+/** A close that gave no code. */
+export const NO_STATUS = 1005;
+
+/** What a browser says when a connection ended, or was never made, and no close frame came through. */
+export const ABNORMAL_CLOSURE = 1006;
+
+/** Our server closes with this one after it has said why it refuses. */
+export const REFUSED = 4403;
 
 /** `readyState` of a WebSocket, by its name in `Socket.connectionState()`. */
 export const READY_STATES = Object.freeze({connecting: 0, open: 1, closing: 2, closed: 3});
@@ -48,9 +62,12 @@ export const EVENTS = Object.freeze({
   error: "phx_error",
   close: "phx_close",
   heartbeat: "heartbeat",
+  renew: "renew",
+  refused: "refused",
 });
 
-export const HEARTBEAT_TOPIC = "phoenix";
+/** The topic of what concerns the socket itself. */
+export const SOCKET_TOPIC = "phoenix";
 
 /** Statuses of an answer that mean something to the client; "timeout" is its own. */
 export const STATUSES = Object.freeze({ok: "ok", error: "error", timeout: "timeout"});
@@ -60,6 +77,7 @@ export const REASONS = Object.freeze({
   full: "buffer full",
   closed: "channel closed",
   disconnected: "disconnected",
+  refused: "connection refused",
   unsent: "not sent",
 });
 

@@ -1,3 +1,4 @@
+import {base64url, fromBase64url} from "./base64.js";
 import {AUTH_TOKEN_PREFIX, SUBPROTOCOL} from "./constants.js";
 
 /** Return "wss" on a page that came over https, else "ws". */
@@ -18,6 +19,15 @@ export function websocketURL(endPoint, params, vsn) {
 }
 
 /**
+ * Return the address that is polled where that of the WebSocket is out of reach.
+ *
+ * @param {string} url  as `websocketURL` returns it
+ */
+export function longPollURL(url) {
+  return url.replace(/^ws/, "http").replace(/\/websocket(?=\?|$)/, "/longpoll");
+}
+
+/**
  * Return the subprotocols that carry `token`, or undefined without one.
  *
  * @param {?string} token
@@ -25,6 +35,18 @@ export function websocketURL(endPoint, params, vsn) {
  */
 export function authProtocols(token) {
   return token ? [SUBPROTOCOL, AUTH_TOKEN_PREFIX + base64url(token)] : undefined;
+}
+
+/**
+ * Return the header that carries the token of `authProtocols` where there are no subprotocols.
+ *
+ * @param {string[]} [protocols]
+ * @returns {Record<string, string>}  empty without a token; the value has a character for each byte of the UTF-8,
+ *   since no other characters can be sent in a header
+ */
+export function authHeaders(protocols = []) {
+  const bearer = protocols.find(protocol => protocol.startsWith(AUTH_TOKEN_PREFIX));
+  return bearer ? {"X-Phoenix-AuthToken": fromBase64url(bearer.slice(AUTH_TOKEN_PREFIX.length))} : {};
 }
 
 // private
@@ -44,10 +66,4 @@ function queryOf(params, parent = null) {
     if (typeof value === "object") return queryOf(value, key);
     return [`${encodeURIComponent(key)}=${encodeURIComponent(value)}`];
   });
-}
-
-/** Base64 for URLs, of the UTF-8 bytes: "/", "+" and "=" may not stand in the name of a subprotocol. */
-function base64url(text) {
-  const bytes = Array.from(new TextEncoder().encode(text), byte => String.fromCharCode(byte));
-  return btoa(bytes.join("")).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }

@@ -1,4 +1,4 @@
-import {Channel, Push, PushError, Serializer, Socket} from "./realtime.js";
+import {Channel, LongPoll, Presence, Push, PushError, RefusedError, Serializer, Socket} from "./realtime.js";
 
 // For scripts that are not modules. They run before this one; from DOMContentLoaded on, `Realtime` is there.
-globalThis.Realtime = {Channel, Push, PushError, Serializer, Socket};
+globalThis.Realtime = {Channel, LongPoll, Presence, Push, PushError, RefusedError, Serializer, Socket};

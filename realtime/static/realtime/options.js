@@ -1,6 +1,6 @@
 import {reconnectAfterMs, rejoinAfterMs, restartAfterMs} from "./backoff.js";
 import {closure} from "./callbacks.js";
-import {HEARTBEAT_INTERVAL_MS, MAX_BUFFERED, TIMEOUT_MS, VSN} from "./constants.js";
+import {HEARTBEAT_INTERVAL_MS, LONG_POLL_TIMEOUT_MS, MAX_BUFFERED, TIMEOUT_MS, VSN} from "./constants.js";
 import {Serializer} from "./serializer.js";
 
 /**
@@ -13,6 +13,9 @@ export function withDefaults(opts) {
   return {
     transport: opts.transport ?? globalThis.WebSocket,
     timeout: opts.timeout ?? TIMEOUT_MS,
+    longPollFallbackMs: opts.longPollFallbackMs,
+    longpollerTimeout: opts.longpollerTimeout ?? LONG_POLL_TIMEOUT_MS,
+    sessionStorage: opts.sessionStorage,
     heartbeatIntervalMs,
     heartbeatTimeoutMs: opts.heartbeatTimeoutMs ?? heartbeatIntervalMs,
     reconnectAfterMs: opts.reconnectAfterMs ?? (tries => reconnectAfterMs(tries)),
@@ -21,6 +24,7 @@ export function withDefaults(opts) {
     maxBuffered: opts.maxBuffered ?? MAX_BUFFERED,
     params: closure(opts.params ?? {}),
     authToken: closure(opts.authToken),
+    tellRefusals: opts.tellRefusals ?? true,
     logger: opts.logger ?? (opts.debug ? logToConsole : null),
     encode: opts.encode ?? Serializer.encode,
     decode: opts.decode ?? Serializer.decode,

@@ -61,6 +61,11 @@ export class Pushes {
     this._unsent.delete(push);
   }
 
+  /** Send again, when that is possible, what has no answer. */
+  resend() {
+    [...this._unanswered.values()].forEach(push => push.resend());
+  }
+
   /** Answer every push that waits with an error, for it can never be answered otherwise. */
   fail(reason) {
     const pushes = [...this._unanswered.values(), ...this._unsent];

@@ -15,9 +15,11 @@ export type PushStatus = "ok" | "error" | "timeout" | (string & {});
  * "buffer full", as many pushes as `maxBuffered` wait for the join already;
  * "channel closed", the channel was left, ended by the server, or refused for ever;
  * "disconnected", `disconnect` was called;
+ * "connection refused", the server refused the connection for ever;
  * "not sent", the payload or the params could not be encoded.
  */
-export type ClientReason = "buffer full" | "channel closed" | "disconnected" | "not sent";
+export type ClientReason =
+  "buffer full" | "channel closed" | "disconnected" | "connection refused" | "not sent";
 
 /** The response of a push that the client itself answered with "error". */
 export interface ClientError {
@@ -55,13 +57,23 @@ export interface Closed {
   readonly wasClean: boolean;
 }
 
-/** The last close with a code of the application, 4000 to 4999. */
+/** The last close with a code of the application, 4000 to 4999, or after a refusal. */
 export interface CloseReason {
   code: number;
   /** As the server gave it; often empty. */
   reason: string;
   /** What a code of our server's own means, for people: 4012 is "the server is restarting". */
   text?: string;
+  /** What the server said as it refused the connection. */
+  response?: Refusal;
+}
+
+/** Why the server refuses a connection. */
+export interface Refusal {
+  reason: string;
+  /** false: the socket does not come back until it is told to `connect`. */
+  retry?: boolean;
+  [more: string]: any;
 }
 
 /** What `onError` of a channel is told when the connection was lost. */
@@ -86,14 +98,26 @@ export interface TransportClass {
   new (url: string, protocols?: string[]): Transport;
 }
 
+/** As much of the browser's `sessionStorage` as the client uses. */
+export type SessionStorage = Pick<Storage, "getItem" | "setItem">;
+
 export type Encode = (message: Message, callback: (frame: string | ArrayBuffer) => any) => any;
 export type Decode = (frame: any, callback: (message: Message) => any) => any;
 export type Logger = (kind: string, msg: string, data: any) => void;
 
 /** Times are milliseconds. */
 export interface SocketOptions {
-  /** A WebSocket class. Default: the one of the browser. */
+  /** A WebSocket class, or `LongPoll`. Default: the WebSocket of the browser. */
   transport?: TransportClass;
+  /**
+   * How long the transport may take to open, and then to bring a first message, before `LongPoll` takes its place.
+   * Default: for ever.
+   */
+  longPollFallbackMs?: number;
+  /** How long one request of `LongPoll` may take. Default: 20000. */
+  longpollerTimeout?: number;
+  /** Remembers that long polling took the place of the transport. Default: the one of the browser. */
+  sessionStorage?: SessionStorage;
   /** How long a join, a push or a connection that is being made may wait for its answer. Default: 10000. */
   timeout?: number;
   /** From one heartbeat to the next. Default: 30000, less up to a tenth. */
@@ -114,11 +138,17 @@ export interface SocketOptions {
   maxBuffered?: number;
   /** Become the query of the address; a function is asked at each connect. */
   params?: Params;
-  /** Sent as a subprotocol, out of sight of access logs; a function is asked at each connect. */
+  /**
+   * Sent as a subprotocol, or a header of `LongPoll`, out of sight of access logs; a function is asked at each
+   * connect, until there is a `renew`.
+   */
   authToken?: string | null | (() => string | null | undefined);
+  /** Ask the server to say why it refuses a connection; the parameter `refusal=1` does. Default: true. */
+  tellRefusals?: boolean;
   logger?: Logger | null;
   /** Log to the console, if no logger is given. */
   debug?: boolean;
+  /** Over `LongPoll`, a text must begin with "[" and be one line. */
   encode?: Encode;
   decode?: Decode;
   /** Default: "2.0.0". */
@@ -138,7 +168,9 @@ export class Socket {
   readonly channels: Channel[];
   readonly sendBuffer: OutgoingMessage[];
   readonly establishedConnections: number;
-  /** The WebSocket, or null while there is none. */
+  /** The class of the next connection. */
+  readonly transport: TransportClass;
+  /** The WebSocket or what takes its place, or null while there is none. */
   readonly conn: Transport | null;
   /** Why the application last closed the connection; null if it did not, and once open again. */
   readonly closeReason: CloseReason | null;
@@ -147,6 +179,13 @@ export class Socket {
   connect(): void;
   /** Close the connection and do not come back. Pushes that wait for an answer get an error. */
   disconnect(callback?: () => void, code?: number, reason?: string): void;
+  /** Go on over another kind of connection, at once if one is wanted. */
+  replaceTransport(transport: TransportClass): void;
+  /**
+   * Show the server a new token over the connection that is there, or the next one; each later connection shows it
+   * from the start. Resolves with the server's response.
+   */
+  renew<R = Payload>(token: string): Renewal<R>;
   /** Make a channel; nothing is sent before its `join`. */
   channel(topic: string, params?: Params): Channel;
   /** Forget a channel; it hears nothing more. */
@@ -160,7 +199,10 @@ export class Socket {
 
   onOpen(callback: () => void): number;
   onClose(callback: (event: Closed) => void): number;
+  /** The error is an event of the WebSocket, a `RefusedError`, or of `LongPoll` a status, "timeout" or an `Error`. */
   onError(callback: (error: any, transport: TransportClass, establishedConnections: number) => void): number;
+  /** Call back when the server says why it refuses the connection, which it then closes. */
+  onRefused(callback: (refusal: Refusal) => void): number;
   onMessage(callback: (message: Message) => void): number;
   /** Take callbacks off again, by the refs that `onOpen` and the others returned. */
   off(refs: number[]): void;
@@ -206,7 +248,10 @@ export class Channel {
   ): number;
   /** Take off one callback, or all of the event without a ref. */
   off(event: string, ref?: number): void;
-  /** Call back when the channel is closed for good. */
+  /**
+   * Call back when the channel is closed for good: with what the server gave, as `{reason}`; with its refusal of the
+   * join; or with "leave".
+   */
   onClose(callback: (payload: Payload) => void): number;
   /** Call back when the channel crashed or lost its connection; it will be joined again. */
   onError(callback: (reason: TransportLost | Crash | Payload) => void): number;
@@ -251,6 +296,9 @@ export class Push<R = Payload> implements PromiseLike<R> {
   finally(callback?: (() => void) | null): Promise<R>;
 }
 
+/** A push that belongs to no channel. */
+export type Renewal<R = Payload> = Omit<Push<R>, "channel">;
+
 /** What an awaited join, push or leave throws when its answer is another one than "ok". */
 export class PushError extends Error {
   private constructor();
@@ -264,6 +312,89 @@ export class PushError extends Error {
   readonly reason: ClientReason | "timeout" | (string & {});
   readonly topic: string;
   readonly event: string;
+}
+
+/** What `onError` of a socket is told when the server said why it refuses the connection. */
+export class RefusedError extends Error {
+  private constructor();
+
+  readonly name: "RefusedError";
+  /** The `reason` of the response if it has one, else "refused". */
+  readonly reason: string;
+  readonly response: Refusal;
+}
+
+/** One device of somebody who is present; what else it has is the server's choice. */
+export interface PresenceMeta {
+  phx_ref: string;
+  /** The ref that this one took the place of. */
+  phx_ref_prev?: string;
+  [more: string]: any;
+}
+
+export interface PresenceEntry {
+  metas: PresenceMeta[];
+  [more: string]: any;
+}
+
+export type PresenceState = Record<string, PresenceEntry>;
+
+export interface PresenceDiff {
+  joins: PresenceState;
+  leaves: PresenceState;
+}
+
+/** `before` is undefined for somebody's first device. */
+export type OnPresenceJoin = (key: string, before: PresenceEntry | undefined, joined: PresenceEntry) => void;
+
+/** `after` has no metas when the last device has left. */
+export type OnPresenceLeave = (key: string, after: PresenceEntry, left: PresenceEntry) => void;
+
+/** Who is on the topic of a channel. Made before the channel's `join`, with which the state comes. */
+export class Presence {
+  constructor(channel: Channel, opts?: {events?: {state: string; diff: string}});
+
+  readonly channel: Channel;
+  /** By key, in an object that inherits nothing; made anew each time it is asked for. */
+  readonly state: PresenceState;
+
+  onJoin(callback: OnPresenceJoin): void;
+  onLeave(callback: OnPresenceLeave): void;
+  /** Call back after each change, once all of its joins and leaves were told. */
+  onSync(callback: () => void): void;
+  list(): PresenceEntry[];
+  list<T>(by: (key: string, presence: PresenceEntry) => T): T[];
+  /** Whether the state is still to come that belongs to the channel's last join. */
+  inPendingSyncState(): boolean;
+
+  /** Return `state` as `newState` makes it; neither is changed. */
+  static syncState(
+    state: PresenceState, newState: PresenceState, onJoin?: OnPresenceJoin, onLeave?: OnPresenceLeave,
+  ): PresenceState;
+  /** Return `state` as `diff` makes it; neither is changed. */
+  static syncDiff(
+    state: PresenceState, diff: Partial<PresenceDiff>, onJoin?: OnPresenceJoin, onLeave?: OnPresenceLeave,
+  ): PresenceState;
+  static list(state: PresenceState): PresenceEntry[];
+  static list<T>(state: PresenceState, by: (key: string, presence: PresenceEntry) => T): T[];
+}
+
+/** Carries frames over HTTP where WebSockets do not get through: an option of the socket, `transport`. */
+export class LongPoll implements Transport {
+  /** @param endPoint the address of the WebSocket that it stands in for */
+  constructor(endPoint: string, protocols?: string[]);
+
+  readonly readyState: number;
+  readonly skipHeartbeat: true;
+  binaryType: any;
+  /** How long one request may take. */
+  timeout: number;
+  onopen: any;
+  onmessage: any;
+  onerror: any;
+  onclose: any;
+  send(frame: string | ArrayBuffer): void;
+  close(code?: number, reason?: string): void;
 }
 
 /** Version 2 of the Phoenix wire format. */

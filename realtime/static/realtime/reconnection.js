@@ -53,11 +53,30 @@ export class Reconnection {
     this._timer.succeeded();
   }
 
+  /** Note that the server let us in only to say why it does not, perhaps for ever. */
+  refused(final) {
+    if (final) {
+      this.stop();
+    } else {
+      this._timer.failed();
+    }
+  }
+
   /** Note that it was lost, or could not be made, and try again later. */
   lost(code) {
     if (!this._wanted || this._suspended) return;
     if (RESTART_CODES.includes(code)) this._restarting = true;
     this._timer.scheduleTimeout();
+  }
+
+  /** Do not wait for the next try, if there is to be one. */
+  hurry() {
+    if (this._wanted && !this._suspended) this._redial();
+  }
+
+  /** Whether a connection is wanted. */
+  get wanted() {
+    return this._wanted;
   }
 
   // private

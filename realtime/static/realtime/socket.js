@@ -1,13 +1,17 @@
 import {Bindings} from "./bindings.js";
-import {isolate} from "./callbacks.js";
+import {closure, isolate} from "./callbacks.js";
 import {Channel} from "./channel.js";
 import {closeReason} from "./close_reason.js";
-import {CAUSES, EVENTS, HEARTBEAT_TOPIC, NORMAL_CLOSURE, READY_STATES, REASONS} from "./constants.js";
+import {ABNORMAL_CLOSURE, CAUSES, EVENTS, NORMAL_CLOSURE, READY_STATES, REASONS, SOCKET_TOPIC} from "./constants.js";
+import {Control} from "./control.js";
 import {authProtocols, pageProtocol, websocketURL} from "./endpoint.js";
 import {showException} from "./exceptions.js";
+import {Fallback} from "./fallback.js";
 import {Heartbeat} from "./heartbeat.js";
 import {withDefaults} from "./options.js";
 import {Reconnection} from "./reconnection.js";
+import {isFinal} from "./refusal.js";
+import {RefusedError} from "./refused_error.js";
 import {handle, retire} from "./transport.js";
 
 /** One connection to the server, over which any number of channels run; it comes back by itself when lost. */
@@ -23,12 +27,17 @@ export class Socket {
     this.channels = [];
     this.sendBuffer = [];
     this.establishedConnections = 0;
-    /** `{code, reason, text}` of the last close with a code from 4000 to 4999; null once open again. */
+    /**
+     * `{code, reason, text, response}` of the last close with a code from 4000 to 4999, or after a refusal, whose
+     * response it has; null once open again.
+     */
     this.closeReason = null;
     this._lastRef = 0;
     this._hooks = new Bindings();
     this._lossCause = CAUSES.closed;
+    this._refusal = null;
     this._openTimeout = null;
+    this._control = new Control(this);
     this._heartbeat = new Heartbeat({
       send: () => this._sendHeartbeat(),
       onSilence: () => this._hangUp(CAUSES.heartbeat, NORMAL_CLOSURE, "heartbeat timeout"),
@@ -41,6 +50,14 @@ export class Socket {
       hangUp: () => this._hangUp(CAUSES.closed, NORMAL_CLOSURE, "page hidden"),
       afterMs: this.reconnectAfterMs,
       restartAfterMs: this.restartAfterMs,
+    });
+    this._fallback = new Fallback({
+      primary: this.transport,
+      afterMs: this.longPollFallbackMs,
+      storage: this.sessionStorage,
+      replace: transport => this._replace(transport),
+      prepare: transport => { this.transport = transport; },
+      ping: () => this.ping(() => {}),
     });
   }
 
@@ -61,7 +78,28 @@ export class Socket {
     this._reconnection.stop();
     this._hangUp(CAUSES.closed, code, reason, callback);
     this._tellChannels(channel => channel.socketClosed(CAUSES.closed)); // some wait without a connection
-    this._tellChannels(channel => channel.failPushes(REASONS.disconnected));
+    this._failPushes(REASONS.disconnected);
+  }
+
+  /**
+   * Go on over another kind of connection, at once if one is wanted. Channels join again.
+   *
+   * @param {Function} transport  WebSocket, LongPoll or a class like them
+   */
+  replaceTransport(transport) {
+    this._fallback.giveWay();
+    this._replace(transport);
+  }
+
+  /**
+   * Show the server a new token over the connection that is there; each later connection shows it from the start.
+   *
+   * @param {string} token
+   * @returns {Push}  waits for a connection, no longer than the socket's timeout
+   */
+  renew(token) {
+    this.authToken = closure(token);
+    return this._control.push(EVENTS.renew, {token});
   }
 
   /**
@@ -129,6 +167,11 @@ export class Socket {
     return this._hooks.add("error", callback);
   }
 
+  /** Call `callback(response)` when the server says why it refuses the connection; return a ref for `off`. */
+  onRefused(callback) {
+    return this._hooks.add("refused", callback);
+  }
+
   /** Call `callback(message)` with each message that comes in; return a ref for `off`. */
   onMessage(callback) {
     return this._hooks.add("message", callback);
@@ -172,7 +215,8 @@ export class Socket {
 
   /** Return the full address; `params` are asked anew. */
   endPointURL() {
-    return websocketURL(this.endPoint, this.params() ?? {}, this.vsn);
+    const params = this.params() ?? {};
+    return websocketURL(this.endPoint, this.tellRefusals ? {...params, refusal: 1} : params, this.vsn);
   }
 
   /** Return the next message ref. */
@@ -187,25 +231,35 @@ export class Socket {
 
   // private
 
+  _replace(transport) {
+    this.transport = transport;
+    this._hangUp(CAUSES.closed, NORMAL_CLOSURE, "transport replaced");
+    this._reconnection.hurry();
+  }
+
   _dial() {
     if (this.conn) return;
     if (!this.transport) throw new Error("there is no WebSocket here: give the socket a `transport`");
     const conn = new this.transport(this.endPointURL(), authProtocols(this.authToken()));
     conn.binaryType = this.binaryType;
+    conn.timeout = this.longpollerTimeout; // of one request, where the transport makes any
     handle(conn, {
       open: () => this._opened(),
       message: event => this._received(event.data),
       error: event => this._errored(event),
-      close: event => this._closed(event, this._lossCause),
+      close: event => this._lost(event),
     });
     this.conn = conn;
     this._lossCause = CAUSES.closed;
+    this._refusal = null;
     this._openTimeout = setTimeout(() => this._openTimedOut(), this.timeout);
+    this._fallback.dialled();
   }
 
   /** Browsers wait for minutes, if the network swallows what is sent. */
   _openTimedOut() {
     this._hangUp(CAUSES.error, NORMAL_CLOSURE, "connect timeout");
+    this._fallback.lost(ABNORMAL_CLOSURE);
   }
 
   _opened() {
@@ -214,9 +268,11 @@ export class Socket {
     this.closeReason = null;
     this.establishedConnections += 1;
     this._reconnection.opened();
-    this._heartbeat.start();
+    if (!this.conn.skipHeartbeat) this._heartbeat.start();
+    this._control.socketOpened();
     this.flushSendBuffer();
     this._tellChannels(channel => channel.socketOpened());
+    this._fallback.opened();
     this._hooks.run("open");
   }
 
@@ -226,14 +282,22 @@ export class Socket {
     this._hooks.run("error", event, this.transport, this.establishedConnections);
   }
 
+  _lost(event) {
+    this._closed(event, this._lossCause);
+    this._fallback.lost(event.code);
+  }
+
   _closed(event, cause) {
     this.log("transport", "close", event);
     this.conn = null;
     clearTimeout(this._openTimeout);
     this._heartbeat.stop();
-    this.closeReason = closeReason(event) ?? this.closeReason;
+    this._fallback.rest();
+    this.closeReason = closeReason(event, this._refusal) ?? this.closeReason;
     this._reconnection.lost(event.code); // before any callback, which may well call disconnect()
+    this._control.socketClosed();
     this._tellChannels(channel => channel.socketClosed(cause));
+    if (isFinal(this._refusal) && !this._reconnection.wanted) this._failPushes(REASONS.refused);
     this._hooks.run("close", event);
   }
 
@@ -245,16 +309,36 @@ export class Socket {
   }
 
   _received(frame) {
+    this._fallback.heard();
     isolate(this.decode, frame, message => this._dispatch(message));
   }
 
   _dispatch(message) {
     this.log("receive", `${message.topic} ${message.event}`, message);
     showException(message);
-    if (message.topic === HEARTBEAT_TOPIC) this._heartbeat.acknowledge(message.ref);
+    if (message.topic === SOCKET_TOPIC) this._told(message);
     const channels = this.channels.filter(channel => channel.topic === message.topic);
     channels.forEach(channel => isolate(() => channel.receive(message)));
     this._hooks.run("message", message);
+  }
+
+  /** Take a message that concerns the socket itself. */
+  _told(message) {
+    const {ref, event, payload} = message;
+    if (event === EVENTS.refused) return this._refused(payload ?? {});
+    this._heartbeat.acknowledge(ref);
+    this._control.receive(message);
+  }
+
+  /** The server lets us in to say why it does not, for nobody can read why a handshake failed; then it closes. */
+  _refused(response) {
+    this.log("transport", "refused", response);
+    this._refusal = response;
+    this._lossCause = CAUSES.error;
+    this._reconnection.refused(isFinal(response));
+    if (this.isConnected()) this.establishedConnections -= 1;
+    this._hooks.run("refused", response);
+    this._hooks.run("error", new RefusedError(response), this.transport, this.establishedConnections);
   }
 
   _transmit(message) {
@@ -266,7 +350,7 @@ export class Socket {
 
   _sendHeartbeat() {
     const ref = this.makeRef();
-    this._transmit({join_ref: null, ref, topic: HEARTBEAT_TOPIC, event: EVENTS.heartbeat, payload: {}});
+    this._transmit({join_ref: null, ref, topic: SOCKET_TOPIC, event: EVENTS.heartbeat, payload: {}});
     return ref;
   }
 
@@ -274,7 +358,12 @@ export class Socket {
     [...this.channels].forEach(channel => isolate(tell, channel));
   }
 
+  _failPushes(reason) {
+    this._control.pushes.fail(reason);
+    this._tellChannels(channel => channel.failPushes(reason));
+  }
+
   _probe() {
-    if (this.isConnected()) this._heartbeat.beat();
+    if (this.isConnected() && !this.conn.skipHeartbeat) this._heartbeat.beat();
   }
 }

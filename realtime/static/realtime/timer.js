@@ -30,6 +30,11 @@ export class Timer {
     this._succeededAt = Date.now();
   }
 
+  /** Note that what seemed to have worked did not. */
+  failed() {
+    this._succeededAt = null;
+  }
+
   /** Do not call back, but remember the tries. */
   cancel() {
     clearTimeout(this._timeout);
