@@ -45,6 +45,23 @@ class LabChannel(Channel):
     async def whisper(self, payload: dict[str, Any]) -> None:
         await self.push("whisper", payload)
 
+    @handle_in("bytes")
+    async def take(self, payload: bytes) -> Any:
+        return {"octets": list(payload)}
+
+    @handle_in("bytes:echo")
+    async def echo_bytes(self, payload: bytes) -> bytes:
+        return payload
+
+    @handle_in("bytes:shout")
+    async def shout_bytes(self, payload: bytes) -> Any:
+        await self.broadcast("shout", payload)
+        return {}
+
+    @handle_in("bytes:whisper")
+    async def whisper_bytes(self, payload: bytes) -> None:
+        await self.push("whisper", payload)
+
     @handle_in("slow")
     async def slow(self, payload: dict[str, Any]) -> Any:
         await asyncio.sleep(payload["seconds"])
@@ -73,4 +90,31 @@ class LabChannel(Channel):
         await self.stop("done")
 
 
-router = Router("/ws", [channel("lab:<part:name>", LabChannel), include(chat.routes)], socket=UserSocket)
+class SupabaseChannel(Channel):
+    """Broadcasts as the clients of Supabase know it: one event, and whether to hear oneself is said at the join."""
+
+    async def join(self, payload: dict[str, Any], name: str) -> None:
+        if name == "closed":
+            raise Refused("unauthorized")
+        self.assigns.update(payload["config"]["broadcast"])
+
+    @handle_in("broadcast")
+    async def say(self, payload: dict[str, Any]) -> Any:
+        await (self.broadcast if self.assigns.get("self") else self.broadcast_from)("broadcast", payload)
+        return {} if self.assigns.get("ack") else None
+
+    @handle_in("echo")
+    async def echo(self, payload: Any) -> Any:
+        return Reply("ok", payload)
+
+    @handle_in("refuse")
+    async def refuse(self) -> None:
+        raise Refused("no")
+
+    @handle_in("crash")
+    async def crash(self) -> None:
+        raise RuntimeError("crash")
+
+
+LAB = [channel("lab:<part:name>", LabChannel), channel("realtime:<part:name>", SupabaseChannel)]
+router = Router("/ws", [*LAB, include(chat.routes)], socket=UserSocket)

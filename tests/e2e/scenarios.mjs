@@ -258,6 +258,53 @@ export async function chat(stage) {
   return frames.notes.map(({event, payload}) => [event, payload]);
 }
 
+// Bytes
+
+const OCTETS = Uint8Array.from([0, 255, 128, 10, 34]);
+
+/** Return what came as octets, for JSON has no bytes. */
+function octets(bytes) {
+  return bytes instanceof ArrayBuffer ? [...new Uint8Array(bytes)] : `not bytes: ${JSON.stringify(bytes)}`;
+}
+
+export async function bytesPushed(stage) {
+  const channel = await enter(stage.connect(), TOPIC);
+  return answer(channel.push("bytes", OCTETS.buffer));
+}
+
+export async function bytesForEverybody(stage) {
+  const {ada, bob, adaHeard, bobHeard} = await two(stage);
+  const whispers = [ada, bob].map(channel => listen(channel, "whisper"));
+  const [status, echo] = await answer(ada.push("bytes:echo", OCTETS.buffer));
+  const none = await answer(ada.push("bytes:echo", new ArrayBuffer(0)));
+  ada.push("bytes:whisper", OCTETS.buffer);
+  ada.push("bytes:shout", OCTETS.buffer);
+  await fence(ada, adaHeard, bobHeard);
+  const [first, second] = [adaHeard, bobHeard].map(({notes}) => octets(notes[0]));
+  return {
+    reply: [status, octets(echo)],
+    empty: octets(none[1]),
+    shouts: [first, second],
+    whispers: whispers.map(({notes}) => notes.map(octets)),
+  };
+}
+
+export async function bytesAmongJSON(stage) {
+  const channel = await enter(stage.connect(), TOPIC);
+  return {
+    bytes: await answer(channel.push("shout", OCTETS.buffer)),
+    json: await answer(channel.push("bytes", {})),
+    next: await answer(channel.push("echo", 1)),
+  };
+}
+
+export async function bytesMany(stage) {
+  const channel = await enter(stage.connect(), TOPIC);
+  const bytes = Uint8Array.from({length: 200_000}, (_, index) => index % 251);
+  const [, echo] = await answer(channel.push("bytes:echo", bytes.buffer));
+  return [echo.byteLength, Buffer.from(bytes).equals(Buffer.from(echo))];
+}
+
 // The end of a channel
 
 export async function leave(stage) {

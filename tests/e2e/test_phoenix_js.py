@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,17 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.servers import ROOT, Server
+from tests.e2e.playing import find_node, lab_server, perform
+from tests.servers import Server
 
 pytestmark = pytest.mark.node
 
 SCRIPT = Path(__file__).with_name("phoenix.mjs")
-PACKAGES = ["phoenix", "phoenix-1.7", "ws"]
-MISSING = "Node or its packages not found: install Node 20 or later, and run `npm ci`"
-PATIENCE = 120.0  # more than a scenario has (waiting.mjs), for it can say what it waited for
-
-# With DEBUG on, clients are shown the text of exceptions.
-PRODUCTION = {"DEBUG": "0", "SECRET_KEY": "of these tests"}
 
 Play = Callable[..., Any]
 
@@ -38,16 +29,12 @@ def refused(reason: str, **more: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def node() -> str:
-    path = shutil.which("node")
-    if path is None or not all((ROOT / "node_modules" / package).is_dir() for package in PACKAGES):
-        pytest.skip(MISSING)
-    return path
+    return find_node()
 
 
 @pytest.fixture(scope="module", params=["daphne", "uvicorn"])
 def make_server(request: pytest.FixtureRequest, node: str, engine_url: str) -> Callable[[], Server]:
-    environment = {"DJANGO_SETTINGS_MODULE": "tests.e2e.settings", "REDIS_URL": engine_url, **PRODUCTION}
-    return partial(Server, request.param, **environment)
+    return partial(lab_server, request.param, engine_url)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +51,7 @@ def client(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def play_on(client: str, node: str) -> Play:
     """play_on(server, scenario) plays it with one of the clients, and returns what came of it."""
-    return partial(perform, node, client)
+    return partial(perform, node, SCRIPT, client)
 
 
 @pytest.fixture
@@ -73,36 +60,6 @@ def play(play_on: Play, server: Server) -> Iterator[Play]:
     printed = len(server.log)
     yield partial(play_on, server)
     print(server.log[printed:])
-
-
-def perform(node: str, client: str, server: Server, scenario: str, **asked: Callable[[], None]) -> Any:
-    """Run phoenix.mjs, do what it asks for, and return the result of the scenario."""
-    command = [node, str(SCRIPT), client, server.socket_url, scenario]
-    result = None
-    with (
-        tempfile.TemporaryFile("w+") as complaints,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True
-        ) as process,
-    ):
-        limit = threading.Timer(PATIENCE, process.kill)
-        limit.start()
-        try:
-            for line in process.stdout:
-                said = json.loads(line)
-                if "ask" in said:
-                    asked[said["ask"]]()
-                    print("done", file=process.stdin, flush=True)
-                else:
-                    result = said["result"]
-            code = process.wait()
-        finally:
-            process.kill()
-            limit.cancel()
-            limit.join()
-        complaints.seek(0)
-        assert code == 0, f"{scenario} ended with {code}\n{complaints.read()}"
-    return result
 
 
 # Joins
@@ -221,6 +178,38 @@ def test_the_chat_answers_a_join_before_it_announces_who_entered(play: Play) -> 
         ["new:message", {"username": "ada", "content": "hello"}],
         ["phx_reply", {"status": "ok", "response": {}}],
     ]
+
+
+# Bytes: the same in both versions of the npm package and in ours, over sockets alone
+
+with_bytes = pytest.mark.parametrize("client", ["phoenix", "phoenix-1.7", "ours"])
+OCTETS = [0, 255, 128, 10, 34]
+
+
+@with_bytes
+def test_bytes_reach_a_handler_that_asks_for_them(play: Play) -> None:
+    assert play("bytesPushed") == ["ok", {"octets": OCTETS}]
+
+
+@with_bytes
+def test_bytes_come_back_as_a_reply_a_push_and_a_broadcast(play: Play) -> None:
+    came = play("bytesForEverybody")
+    assert came == {"reply": ["ok", OCTETS], "empty": [], "shouts": [OCTETS, OCTETS], "whispers": [[OCTETS], []]}
+
+
+@with_bytes
+def test_bytes_and_json_are_not_taken_for_each_other(play: Play) -> None:
+    came = play("bytesAmongJSON")
+    assert came == {
+        "bytes": refused("bad payload", detail="expected JSON, not a binary push"),
+        "json": refused("bad payload", detail="expected a binary push"),
+        "next": ["ok", 1],
+    }
+
+
+@with_bytes
+def test_bytes_may_be_many(play: Play) -> None:
+    assert play("bytesMany") == [200_000, True]
 
 
 # The end of a channel
