@@ -17,7 +17,7 @@ logger = logging.getLogger("realtime.channel")
 PAYLOAD = "a payload (dict, Struct, dataclass, list, text or number)"
 RIGHT = {
     "join": f"None, {PAYLOAD} for the join's response, or it raises Refused",
-    "event": f'None (no reply), {PAYLOAD} or bytes for reply ok, Reply("status", payload), or it raises Refused',
+    "event": f'None (no reply), bytes or {PAYLOAD} for reply ok, Reply("status", payload), or it raises Refused',
 }
 
 

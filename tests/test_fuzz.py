@@ -87,7 +87,7 @@ async def every_frame_is_well_formed(wire: Wire) -> None:
         output = wire.communicator.output_queue.get_nowait()
         if output["type"] == "websocket.close":
             assert output["code"] == 4400
-            wire.was_closed()
+            await wire.hang_up(4400)
             return
         frame = json.loads(output["text"])
         assert len(frame) == 5

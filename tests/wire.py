@@ -51,9 +51,13 @@ class Wire:
         """Return the code that the server closes with."""
         output = await self.communicator.receive_output(timeout=PATIENCE)
         assert output["type"] == "websocket.close", output
-        await self.communicator.send_input({"type": "websocket.disconnect", "code": output["code"]})  # as servers do
-        self.was_closed()
+        await self.hang_up(int(output["code"]))
         return int(output["code"])
+
+    async def hang_up(self, code: int) -> None:
+        """Say what a server says after it has closed."""
+        await self.communicator.send_input({"type": "websocket.disconnect", "code": code})
+        self.was_closed()
 
     def was_closed(self) -> None:
         """Take note that there is nothing left to close."""
