@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 
 from . import conf, importing, lifetime
+from .consumers.longpoll import LongPollConsumer
 from .consumers.websocket import SocketConsumer
 from .exceptions import Misconfigured
 from .mount_page import mount_page
@@ -36,17 +37,24 @@ def with_realtime(application: Any) -> Application:
     conf.engine()  # where none is set and none may be started, the time to say so is now
     page = mount_page(found)
     sockets: Any = SocketConsumer.as_asgi() if isinstance(found, Router) else _refuse
+    polls: Any = LongPollConsumer.as_asgi()
     mounted = found.paths if isinstance(found, Router) else paths(USUAL_MOUNT)
+    polled = found.longpoll if isinstance(found, Router) and conf.settings().POLL_SESSIONS else None
 
     lifetime.when_running(_begin)
 
     async def serve(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        if scope["type"] == "websocket":
-            _stand()
         if scope["type"] == "lifespan":
             _begin()
             await _live(application, scope, receive, send)
-        elif scope["path"].removeprefix(scope.get("root_path", "")) in mounted:
+            return
+        if scope["type"] == "websocket":
+            _stand()
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path == polled and scope["type"] == "http":
+            _stand()
+            await polls(scope, receive, send)
+        elif path in mounted:
             await (sockets if scope["type"] == "websocket" else page)(scope, receive, send)
         elif scope["type"] == "websocket" and isinstance(application, ASGIHandler):  # Django alone serves no WebSocket
             await _refuse(scope, receive, send)

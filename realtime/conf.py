@@ -58,6 +58,8 @@ class Settings:
     SEND_TIMEOUT: float = 10.0  # for one frame to be taken by the peer's side; longer closes the socket
     HEARTBEAT_TIMEOUT: float = 60.0  # no frame for this long: the socket is closed; clients send one each 30 s
     RECHECK: float = 30.0  # between two looks at sessions, users and permissions of what is connected
+    POLL_WINDOW: float = 10.0  # of a request that waits for something; a client that sends none for 1.5 of it has gone
+    POLL_SESSIONS: int = 5000  # of clients that poll, in one process; with 0 there is no long polling
     THREADS: int = 8  # for sync handlers and the ORM, per process; each may hold a database connection
     SHUTDOWN: float = 5.0  # for a handler to return and a channel to terminate, once its socket is gone
 
@@ -104,6 +106,10 @@ def unfit(found: Settings) -> dict[str, str]:
     for key in ("LEASE", "NODE_LEASE", "RECHECK"):
         if not 1 <= getattr(found, key) <= YEAR:
             faults[key] = "must be at least 1 second"
+    if not 0.1 <= found.POLL_WINDOW <= 15:
+        faults["POLL_WINDOW"] = "must be 0.1 to 15 seconds, for phoenix.js gives a poll up after 20"
+    if found.POLL_SESSIONS < 0:
+        faults["POLL_SESSIONS"] = "must be a number of sessions, or 0 for no long polling"
     return faults
 
 

@@ -18,7 +18,7 @@ from .framing import Burst
 from .guard import is_guarded
 from .logs import readable
 from .node import Node
-from .outbox import DirectOutbox, Outbox, QueuedOutbox
+from .outbox import Outbox
 from .payloads import decoder
 from .protocol.limits import Allowance
 from .protocol.messages import JOIN, CloseCode, Frame, Message, Payload, Reply, size_of
@@ -28,7 +28,6 @@ from .routing import Match, Router
 from .socket import Socket
 from .tasks import spawn
 from .tokens import stamp
-from .wire import Lane, Wire
 
 logger = logging.getLogger("realtime.socket")
 
@@ -41,11 +40,11 @@ CRASH_TIME = 60.0  # in which MAX_CRASHES of a topic are too many
 class Connection:
     """One socket: decodes its frames, does what the session says of them, and carries what its actors send.
 
-    write  sends one frame; may wait while the peer does not read
-    close  closes the transport with a code from 4000 to 4999
-    wire   what is below
-    lane   the same, where frames can be written to it; then `write` is not used
-    began  the loop's time when its handshake began
+    outbox      makes its outbox, given max_messages, max_bytes, on_full and on_lost
+    close       closes the transport with a code from 4000 to 4999
+    abort       ends it at once, whatever waits
+    is_beating  whether its client sends a heartbeat, so that silence ends it
+    began       the loop's time when its handshake began
     """
 
     def __init__(
@@ -55,30 +54,36 @@ class Connection:
         socket: Socket,
         serializer: Serializer,
         *,
-        write: Callable[[Frame], Awaitable[None]],
+        outbox: Callable[..., Outbox],
         close: Callable[[int], Awaitable[None]],
-        wire: Wire,
-        lane: Lane | None = None,
+        abort: Callable[[], None],
+        is_beating: bool = True,
         began: float | None = None,
     ) -> None:
         self.socket = socket
         self.serializer = serializer
         self._node = node
         self._close = close
-        self._wire = wire
+        self._abort = abort
+        self._is_beating = is_beating
         self._time = asyncio.get_running_loop().time
         self._heard = self._time()
         self._allowance = Allowance(node.settings.MESSAGE_RATE, node.settings.MESSAGE_BURST, self._heard)
         self._session: Session[Match] = Session(router.resolve, node.settings.MAX_TOPICS)
         self._actors: dict[str, Actor] = {}
-        self._open = True
+        self.is_open = True
         self._gone: asyncio.Event | None = None  # made when it is closed
         self._crashes: dict[str, deque[float]] | None = None  # when, by topic; few sockets ever see one
-        self.outbox = self._make_outbox(write, lane)
         self.id = socket.known_as
         self.began = self._heard if began is None else began
         self.session_key: str | None = None
         self.stamp = ""
+        self.outbox = outbox(
+            max_messages=node.settings.OUTBOX_MESSAGES,
+            max_bytes=node.settings.OUTBOX_BYTES,
+            on_full=self._too_slow,
+            on_lost=self._lost,
+        )
         node.wheel.add(self)
         if is_guarded(socket.user):
             self.session_key = getattr(socket.scope.get("session"), "session_key", None)
@@ -96,7 +101,7 @@ class Connection:
             self._node.spawn(self._finish_and_close(error.close_code))
 
     def _receive(self, frame: Frame) -> None:
-        if not self._open:
+        if not self.is_open:
             return
         self._heard = now = self._time()
         allowance = self._allowance
@@ -134,9 +139,9 @@ class Connection:
     # For the node
 
     def tick(self, now: float) -> None:
-        if not self._open:
+        if not self.is_open:
             return
-        if now - self._heard > self._node.settings.HEARTBEAT_TIMEOUT:
+        if self._is_beating and now - self._heard > self._node.settings.HEARTBEAT_TIMEOUT:
             self._shut(CloseCode.SILENT, "no heartbeat")
         elif self.socket.expires is not None and self.socket.expires <= time.time():
             self.dismiss(CloseCode.EXPIRED)
@@ -149,7 +154,7 @@ class Connection:
         return None if key is None else str(key)
 
     def dismiss(self, code: CloseCode = CloseCode.DISMISSED) -> None:
-        if not self._open:
+        if not self.is_open:
             return
         logger.info("dismissed %s with %d", self.id or "a socket", code)
         self._lost()
@@ -197,22 +202,10 @@ class Connection:
         self._session.ended(actor.instance)
         if self._actors.get(actor.topic) is actor:
             del self._actors[actor.topic]
-        for message in unread if self._open else ():
+        for message in unread if self.is_open else ():
             self._act(self._session.receive(message), message)
 
     # private
-
-    def _make_outbox(self, write: Callable[[Frame], Awaitable[None]], lane: Lane | None) -> Outbox:
-        settings = self._node.settings
-        bounds: dict[str, Any] = {
-            "max_messages": settings.OUTBOX_MESSAGES,
-            "max_bytes": settings.OUTBOX_BYTES,
-            "on_full": self._too_slow,
-            "on_lost": self._lost,
-        }
-        if lane is not None:
-            return DirectOutbox(lane, turn=self._node.turn, **bounds)
-        return QueuedOutbox(write, wire=self._wire, **bounds)
 
     def _act(self, action: Action, message: Message) -> None:
         match action:
@@ -239,7 +232,7 @@ class Connection:
         self.send(self.serializer.reply(message.topic, message.ref, None, reply))
 
     def _join(self, join: Join[Match]) -> None:
-        if not self._open:
+        if not self.is_open:
             return
         topic = join.instance.topic
         previous = self._actors.get(topic)
@@ -270,7 +263,7 @@ class Connection:
         await self._close_safely(code)
         with contextlib.suppress(TimeoutError):  # for the peer to answer, and for what waits before the close
             await asyncio.wait_for(self._gone.wait(), CLOSE_PATIENCE)
-        self._wire.abort()
+        self._abort()
 
     async def _close_safely(self, code: int) -> None:
         closing = spawn(self._try_to_close(code))
@@ -286,7 +279,7 @@ class Connection:
             logger.debug("could not close a socket", exc_info=True)
 
     def _lost(self) -> None:
-        self._open = False
+        self.is_open = False
 
 
 class _Token(msgspec.Struct, frozen=True):

@@ -48,6 +48,17 @@ class BadToken(Refused):
     """A token of `realtime.tokens` is missing, was not signed by us, has expired, or was revoked."""
 
 
+class BadRequest(RealtimeError):
+    """A request of a client that polls cannot be taken, and nothing of it was.
+
+    status  what it is answered
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 class NotJoined(RealtimeError):
     """A channel was asked to push or reply before its join was answered, or to reply to nothing."""
 

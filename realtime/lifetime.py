@@ -75,12 +75,19 @@ def watch(node: Node) -> None:
     if node in _watched:
         return
     _watched.add(node)
+    node.polls.is_server_ending = _is_uvicorn_ending
     reactor = _reactor()
     if reactor is not None:
         reactor.addSystemEventTrigger("before", "shutdown", _drain_for_twisted, node)
     if threading.current_thread() is not threading.main_thread():
         # runserver's reloader ends the process by an exit of the main thread; this loop runs in another, and still.
         atexit.register(_drain_from_outside, node, asyncio.get_running_loop())
+
+
+def _is_uvicorn_ending() -> bool:
+    """Return whether uvicorn was told to end. It waits for requests that run before it lets anybody know."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return bool(getattr(server, "should_exit", False))
 
 
 def _reactor() -> Any:

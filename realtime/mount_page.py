@@ -12,7 +12,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseNotAllowed
 from django.template import Context, Engine
 
-from . import importing
+from . import conf, importing
 from .exceptions import Misconfigured
 from .routing import Router
 
@@ -57,7 +57,9 @@ def answer(request: HttpRequest, found: Router | Misconfigured) -> HttpResponse:
     else:
         mount = prefix + found.mount
         url = f"{'wss' if request.is_secure() else 'ws'}://{host}{mount}/websocket?vsn=2.0.0"
-        context = {"mount": mount, "url": url, "routes": [_row(route) for route in found.routes]}
+        longpoll = prefix + found.longpoll if conf.settings().POLL_SESSIONS else ""
+        rows = [_row(route) for route in found.routes]
+        context = {"mount": mount, "url": url, "longpoll": longpoll, "routes": rows}
     html = _engine.get_template("realtime/mount.html").render(Context(context))
     return HttpResponse(html, status=500 if "error" in context else 200, headers=HEADERS)
 

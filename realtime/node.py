@@ -26,6 +26,7 @@ from .gathering import Gathering
 from .guard import Guard
 from .hub import Hub, Subscriber
 from .membership import Membership
+from .polls import Polls
 from .protocol.bus import pack
 from .protocol.messages import Broadcast
 from .roster import Roster
@@ -69,6 +70,17 @@ class Node:
         self.wheel = Wheel()
         self.guard = Guard(lambda: self.workers, settings.RECHECK)
         self.roster = Roster(self.keys, self.call, self.layer, self.guard.ask)
+        self.polls = Polls(
+            self.id,
+            self.layer,
+            self.keys.node,
+            self.spawn,
+            self.turn.put_off,
+            self.wheel,
+            window=settings.POLL_WINDOW,
+            most=settings.POLL_SESSIONS,
+            counts=self.keys.count == 1,
+        )
         self._topicserver: TopicServer | None = None
         self._election: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
@@ -162,6 +174,7 @@ class Node:
     async def stop(self) -> None:
         """Finish what runs in the background, then close what is open."""
         _nodes.pop(asyncio.get_running_loop(), None)
+        await self.polls.stop()
         await self.idle()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE):

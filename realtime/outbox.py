@@ -257,3 +257,94 @@ class QueuedOutbox:
             self._on_lost()
         finally:
             self._writer = None
+
+
+class PolledOutbox:
+    """Keeps frames until somebody fetches them. What was fetched counts until it is known whether it arrived.
+
+    ready  called when there is something to fetch that was not there before
+    share  bytes that one fetch takes, and a frame at least
+    """
+
+    def __init__(
+        self,
+        ready: Callable[[], None],
+        *,
+        share: int,
+        max_messages: int,
+        max_bytes: int,
+        on_full: Callable[[], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._ready = ready
+        self._share = share
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._on_full = on_full
+        self._frames: deque[Frame] = deque()
+        self._fetched: list[Frame] = []
+        self._fetched_at = 0.0
+        self._bytes = 0
+        self._closed = False
+        self._drained: asyncio.Future[None] | None = None
+
+    def put(self, burst: Burst) -> None:
+        if self._closed:
+            return
+        was_empty = not self._frames
+        self._frames.extend(burst.frames)
+        self._bytes += sum(map(size_of, burst.frames))
+        if len(self._frames) + len(self._fetched) > self._max_messages or self._bytes > self._max_bytes:
+            self.close()
+            self._on_full()
+        elif was_empty:
+            self._ready()
+
+    def stuck_for(self, now: float) -> float:
+        return now - self._fetched_at if self._fetched else 0.0
+
+    def close(self) -> None:
+        self._closed = True
+        self._frames.clear()
+        self._note_drained()
+
+    async def drained(self) -> None:
+        if self._closed or not (self._frames or self._fetched):
+            return
+        if self._drained is None:
+            self._drained = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._drained)
+
+    # For who fetches
+
+    @property
+    def has_some(self) -> bool:
+        """Whether `fetch` would return frames; not before it is known what became of the last ones."""
+        return bool(self._frames) and not self._fetched
+
+    def fetch(self) -> list[Frame]:
+        """Return the oldest frames, in order; `settle` is to follow."""
+        share = self._share
+        while self._frames and (not self._fetched or size_of(self._frames[0]) <= share):
+            share -= size_of(self._frames[0])
+            self._fetched.append(self._frames.popleft())
+        self._fetched_at = asyncio.get_running_loop().time()
+        return list(self._fetched)
+
+    def settle(self, *, arrived: bool) -> None:
+        """Forget what was fetched last, or take it back: the next to fetch gets it first."""
+        fetched, self._fetched = self._fetched, []
+        if self._closed:
+            return
+        if not arrived:
+            self._frames.extendleft(reversed(fetched))
+        else:
+            self._bytes -= sum(map(size_of, fetched))
+            if not self._frames:
+                self._note_drained()
+
+    # private
+
+    def _note_drained(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)

@@ -139,7 +139,7 @@ class Router:
 
     router = Router("/ws", [channel("rooms:<part:room>", RoomChannel, name="room")], socket=UserSocket)
 
-    mount   the path that clients are given: they connect to "/ws/websocket", or to "/ws" itself
+    mount   the path that clients are given: they connect to "/ws/websocket", to "/ws" itself, or poll "/ws/longpoll"
     socket  the Socket class: who may connect
     """
 
@@ -155,6 +155,11 @@ class Router:
     @property
     def paths(self) -> tuple[str, ...]:
         return paths(self.mount)
+
+    @property
+    def longpoll(self) -> str:
+        """The path for clients that poll."""
+        return f"{self.mount}/longpoll"
 
     def resolve(self, topic: str) -> Match | None:
         """Return what handles `topic`, or None. The first route that matches wins."""

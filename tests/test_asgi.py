@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from asgiref.testing import ApplicationCommunicator
 from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -23,6 +24,7 @@ from django.urls import path
 
 from realtime import Channel, Misconfigured, Router, channel, handle_in
 from realtime.asgi import with_realtime
+from realtime.consumers.longpoll import LongPollConsumer
 from realtime.consumers.websocket import SocketConsumer
 from realtime.node import Node
 from tests.wire import Wire
@@ -271,3 +273,38 @@ async def test_with_debug_on_a_project_without_a_router_has_its_pages_and_no_soc
     assert seen == ["/"]
     for url in ("/ws/websocket?vsn=2.0.0", "/ws?vsn=2.0.0"):
         assert (await WebsocketCommunicator(application, url).connect())[0] is False
+
+
+# Polls
+
+
+async def polled(application: Any, path: str = "/ws/longpoll") -> Any:
+    """Return the start of the answer and its body."""
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"vsn=2.0.0"}
+    communicator = ApplicationCommunicator(application, {**scope, "headers": [(b"host", b"testserver")]})
+    await communicator.send_input({"type": "http.request", "body": b""})
+    answer = await communicator.receive_output(5), await communicator.receive_output(5)
+    await communicator.wait()
+    return answer
+
+
+async def test_polls_are_served_beside_the_mount(application: Any) -> None:
+    start, body = await polled(application)
+    assert start["status"] == 200
+    assert b'"status":410' in body["body"]
+    await stop()
+
+
+async def test_with_no_sessions_there_are_no_polls(settings: Any) -> None:
+    settings.REALTIME = {"ROUTER": "tests.test_asgi.router", "POLL_SESSIONS": 0}
+    start, _ = await polled(with_realtime(get_asgi_application()))
+    assert start["status"] == 404
+
+
+@pytest.mark.django_db
+async def test_by_hand_polls_stand_beside_the_pages() -> None:
+    urls = [path("ws/longpoll", LongPollConsumer.as_asgi(router=router)), path("", get_asgi_application())]
+    application = ProtocolTypeRouter({"http": AuthMiddlewareStack(URLRouter(urls))})
+    _, body = await polled(application)
+    assert b'"status":410' in body["body"]
+    await stop()

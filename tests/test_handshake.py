@@ -157,6 +157,8 @@ def test_no_other_page_may_and_the_log_says_what_would_admit_it(hosts: Any, orig
     ("told", "origin", "allowed"),
     [
         ("wss", "https://chat.example", True),
+        ("http", "https://chat.example", False),
+        ("http", "http://chat.example", True),
         ("wss", "http://chat.example", False),
         ("ws", "http://chat.example", True),
         ("ws", "https://chat.example", False),

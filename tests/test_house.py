@@ -23,6 +23,8 @@ FLOORS = [
         "wire",
         "intake",
         "outbox",
+        "polled",
+        "polls",
         "hub",
         "membership",
         "roster",

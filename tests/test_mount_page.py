@@ -75,12 +75,14 @@ async def test_with_debug_on_it_lists_the_routes(path: str) -> None:
 async def test_it_says_how_to_connect() -> None:
     text = (await ask("/live", host="localhost:8000")).text
     assert "ws://localhost:8000/live/websocket?vsn=2.0.0" in text
+    assert "poll <code>/live/longpoll</code>" in text
     assert 'new Socket("/live")' in text
 
 
 async def test_below_a_root_path_it_says_so() -> None:
     text = (await ask("/app/live", root_path="/app", scheme="https")).text
     assert "wss://localhost/app/live/websocket?vsn=2.0.0" in text
+    assert "poll <code>/app/live/longpoll</code>" in text
 
 
 async def test_it_runs_and_loads_nothing() -> None:
@@ -129,3 +131,8 @@ async def test_a_router_that_is_missing_is_asked_for(settings: Any) -> None:
     answer = await ask("/ws")
     assert answer.status == 500
     assert "&quot;ROUTER&quot;" in answer.text and "<pre>" not in answer.text
+
+
+async def test_where_nobody_may_poll_it_does_not_say_where(settings: Any) -> None:
+    settings.REALTIME = {**settings.REALTIME, "POLL_SESSIONS": 0}
+    assert "longpoll" not in (await ask("/live")).text

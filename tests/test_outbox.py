@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from realtime.framing import Burst
-from realtime.outbox import DirectOutbox, QueuedOutbox
+from realtime.outbox import DirectOutbox, PolledOutbox, QueuedOutbox
 from realtime.protocol.messages import Frame
 from realtime.turn import Turn
 
@@ -263,3 +263,119 @@ async def test_drained_writes_at_once_and_waits_for_the_peer(direct: Direct) -> 
     await asyncio.wait_for(draining, 5)
     direct.turn.end()
     assert len(direct.lane.written) == 1
+
+
+# Polls
+
+
+class Polled:
+    """An outbox that is fetched from, and what it has told."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.outbox = PolledOutbox(
+            lambda: self.events.append("ready"),
+            share=10,
+            max_messages=5,
+            max_bytes=100,
+            on_full=lambda: self.events.append("full"),
+            on_lost=lambda: self.events.append("lost"),
+        )
+
+    def put(self, *frames: Frame) -> None:
+        self.outbox.put(Burst(*frames))
+
+
+async def test_what_is_there_to_fetch_is_told_once() -> None:
+    polled = Polled()
+    polled.put("a", "b")
+    polled.put("c")
+    assert polled.events == ["ready"]
+    assert polled.outbox.fetch() == ["a", "b", "c"]
+    polled.put("d")
+    assert polled.events == ["ready", "ready"]
+
+
+async def test_what_did_not_arrive_is_fetched_again_before_what_came_since() -> None:
+    polled = Polled()
+    polled.put("a", "b")
+    polled.outbox.fetch()
+    polled.put("c")
+    assert not polled.outbox.has_some
+    polled.outbox.settle(arrived=False)
+    assert polled.outbox.has_some
+    assert polled.outbox.fetch() == ["a", "b", "c"]
+    polled.outbox.settle(arrived=True)
+    assert not polled.outbox.has_some
+
+
+async def test_a_share_is_fetched_at_a_time_and_a_frame_at_least() -> None:
+    polled = Polled()
+    fetched = []
+    polled.put("x" * 30, "é" * 3, "é" * 2, "é")
+    while polled.outbox.has_some:
+        fetched.append([len(frame) for frame in polled.outbox.fetch()])
+        polled.outbox.settle(arrived=True)
+    assert fetched == [[30], [3, 2], [1]]
+
+
+@pytest.mark.parametrize("frames", [["a"] * 6, ["é" * 51]], ids=["messages", "bytes"])
+async def test_a_full_polled_outbox_says_so_once_and_keeps_nothing(frames: list[str]) -> None:
+    polled = Polled()
+    polled.put(*frames)
+    polled.put("a")
+    assert polled.events == ["full"]
+    assert not polled.outbox.has_some
+
+
+@pytest.mark.parametrize(("arrived", "is_full"), [(None, True), (False, True), (True, False)])
+@pytest.mark.parametrize("frame", ["a", "x" * 20], ids=["messages", "bytes"])
+async def test_what_was_fetched_counts_until_it_has_arrived(frame: str, arrived: bool | None, is_full: bool) -> None:
+    polled = Polled()
+    for _ in range(5):
+        polled.put(frame)
+    while polled.outbox.has_some and arrived:
+        polled.outbox.fetch()
+        polled.outbox.settle(arrived=arrived)
+    polled.outbox.fetch()
+    if arrived is not None:
+        polled.outbox.settle(arrived=arrived)
+    polled.put(frame)
+    assert ("full" in polled.events) is is_full
+
+
+async def test_it_is_known_for_how_long_nobody_has_said_what_became_of_a_fetch() -> None:
+    polled = Polled()
+    now = asyncio.get_running_loop().time()
+    polled.put("a")
+    assert polled.outbox.stuck_for(now + 7) == 0
+    polled.outbox.fetch()
+    assert 6 < polled.outbox.stuck_for(now + 7) <= 7
+    polled.outbox.settle(arrived=False)
+    assert polled.outbox.stuck_for(now + 7) == 0
+
+
+async def test_it_is_drained_once_everything_has_arrived() -> None:
+    polled = Polled()
+    await polled.outbox.drained()
+    polled.put("a")
+    waiting = asyncio.create_task(polled.outbox.drained())
+    for arrived in (False, True):
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        polled.outbox.fetch()
+        polled.outbox.settle(arrived=arrived)
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_one_that_is_closed_is_drained() -> None:
+    polled = Polled()
+    polled.put("a")
+    waiting = asyncio.create_task(polled.outbox.drained())
+    await asyncio.sleep(0)
+    polled.outbox.fetch()
+    polled.outbox.close()
+    polled.outbox.settle(arrived=False)
+    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(polled.outbox.drained(), 5)
+    assert not polled.outbox.has_some

@@ -104,6 +104,10 @@ def test_the_socket_is_open_at_two_paths() -> None:
     assert Router("/ws", []).paths == ("/ws/websocket", "/ws")
 
 
+def test_polls_have_a_path_of_their_own() -> None:
+    assert Router("/ws", []).longpoll == "/ws/longpoll"
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

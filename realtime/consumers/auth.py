@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import MutableMapping
 from importlib import import_module
 from typing import Any
@@ -37,6 +38,16 @@ def load_user(scope: MutableMapping[str, Any]) -> None:
 def has_session(scope: MutableMapping[str, Any]) -> bool:
     """Return whether there is a session to ask; without one nothing blocks."""
     return "session" in scope or settings.SESSION_COOKIE_NAME in _cookies(scope)
+
+
+def holder(scope: MutableMapping[str, Any]) -> str:
+    """Return a digest of the session that the cookie names, or "": it tells strangers apart, and asks no database."""
+    cookie = _cookies(scope).get(settings.SESSION_COOKIE_NAME, "")
+    if cookie and settings.SESSION_ENGINE.endswith("signed_cookies"):
+        session = import_module(settings.SESSION_ENGINE).SessionStore(cookie)
+        # Its cookie holds the whole session, and is another one whenever that changes.
+        cookie = f"{session.get('_auth_user_id')} {session.get('_auth_user_hash')}"
+    return hashlib.sha256(cookie.encode()).hexdigest() if cookie else ""
 
 
 class _Snapshot(dict[str, Any]):

@@ -15,7 +15,7 @@ MAX_PARAMS = 100
 TOKEN_PREFIX = "base64url.bearer.phx."
 URL_ALPHABET = str.maketrans("-_", "+/")
 PORTS = {"http": 80, "https": 443}
-SCHEMES = {"ws": "http", "wss": "https"}
+SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 DEVELOPMENT_HOSTS = [".localhost", "127.0.0.1", "[::1]"]  # as Django itself does
 
 
@@ -56,7 +56,8 @@ def origin_refusal(scope: Mapping[str, Any], also: Iterable[str] = (), *, requir
     A browser sends the page's cookies along from whatever site the page is of, so the page must be of our own host, or
     of an origin that the settings name. No Origin at all is a native client, which has no cookies but its own.
     """
-    hosts, origins = _host(scope), _header(scope, b"origin")
+    hosts = _host(scope)
+    origins = _origins(scope, hosts)
     if len(hosts) > 1 or len(origins) > 1:
         return "a doubled Host or Origin header"
     if hosts and not _host_is_ours(hosts[0]):
@@ -73,6 +74,28 @@ def origin_refusal(scope: Mapping[str, Any], also: Iterable[str] = (), *, requir
 
 
 # private
+
+
+def _origins(scope: Mapping[str, Any], hosts: list[str]) -> list[str]:
+    """Return the origin of the page, once for each header that tells it.
+
+    A GET has no Origin header when it comes from our own page, or from the <img> of another: browsers tell that apart
+    in Sec-Fetch-Site over HTTPS, and in Referer.
+    """
+    origins = _header(scope, b"origin")
+    if origins or scope.get("type") != "http":
+        return origins
+    site = _header(scope, b"sec-fetch-site")
+    if site == ["same-origin"] and hosts:
+        return [f"{_scheme(scope) or 'http'}://{hosts[0]}"]
+    if site and site != ["none"]:
+        return ["null"]
+    return [_origin_of(page) for page in _header(scope, b"referer")]
+
+
+def _origin_of(page: str) -> str:
+    scheme, _, rest = page.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
 
 
 def _host(scope: Mapping[str, Any]) -> list[str]:

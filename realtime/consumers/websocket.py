@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from channels.consumer import AsyncConsumer
-from django.core.exceptions import PermissionDenied
 
 from .. import conf, intake, lifetime, wire
-from ..answers import refusal_response
 from ..connection import Connection
-from ..exceptions import BadReturn, ProtocolError, Refused
-from ..logs import readable
+from ..exceptions import Refused
 from ..node import Node
-from ..protocol.messages import REFUSED, RESERVED_TOPIC, CloseCode, Frame
-from ..protocol.serializers import Serializer, serializer_for
+from ..outbox import DirectOutbox, Outbox, QueuedOutbox
+from ..protocol.messages import CloseCode, Frame
 from ..routing import Router
-from ..socket import Socket
-from .auth import has_session, load_user
-from .handshake import offered_token, origin_refusal, query_params
+from .admission import Scope, Told, admit, check_origin
+from .handshake import offered_token
 
 logger = logging.getLogger("realtime.socket")
 
 Event = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-ASKS = "refusal"  # a parameter of the URL: the client wants to be told why it is refused
 SUBPROTOCOL = "phoenix"
 TURN = 16  # frames of one socket that are read in a row
 
@@ -52,15 +47,10 @@ class SocketConsumer(AsyncConsumer):
         node, began = Node.current(), asyncio.get_running_loop().time()
         lifetime.watch(node)
         try:
-            serializer, params = self._admit(scope, node)
+            check_origin(scope, node)
+            serializer, socket = await admit(scope, node, self._router, offered_token(scope))
         except Refused as refusal:
             await self._refuse(scope, refusal)
-            return
-        asks = bool(params.pop(ASKS, ""))
-        try:
-            socket = await self._welcome(scope, params, node)
-        except Refused as refusal:
-            await self._refuse(scope, refusal, serializer if asks else None)
             return
         await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
         lane = wire.find_lane(send) if node.settings.FAST_LANE else None
@@ -70,10 +60,9 @@ class SocketConsumer(AsyncConsumer):
             self._router,
             socket,
             serializer,
-            write=self._write,
+            outbox=self._outbox_for(lane, found, node),
             close=self._close,
-            wire=found,
-            lane=lane,
+            abort=found.abort,
             began=began,
         )
         if node.settings.FAST_LANE:
@@ -91,59 +80,18 @@ class SocketConsumer(AsyncConsumer):
             # In the background: a server kills an application that takes its time after the disconnect.
             node.spawn(connection.end())
 
-    def _admit(self, scope: MutableMapping[str, Any], node: Node) -> tuple[Serializer, dict[str, Any]]:
-        """Return what to speak, and what the client says of itself. Raises Refused."""
-        settings = node.settings
-        if reason := origin_refusal(scope, settings.ALLOWED_ORIGINS, require=settings.REQUIRE_ORIGIN):
-            logger.warning("refused a socket: %s", reason)
-            raise Refused("origin not allowed")
-        try:
-            params = query_params(scope.get("query_string", b""))
-            return serializer_for(params.get("vsn"), conf.serializers()), params
-        except (ProtocolError, ValueError) as error:
-            raise Refused(str(error)) from error
-
-    async def _refuse(self, scope: Scope, refusal: Refused, serializer: Serializer | None = None) -> None:
-        """Answer the handshake 403; or with an accept and the reason, to a client that asks for it.
-
-        Browsers tell a page nothing of a handshake that failed.
-        """
+    async def _refuse(self, scope: Scope, refusal: Refused) -> None:
+        """Answer the handshake 403; or with an accept and the reason, to a client that asks for it."""
         logger.info("REFUSED %s: %s", scope["path"], refusal)
-        if serializer is not None:
-            response = refusal_response(refusal, self._router.socket.__name__)
+        if isinstance(refusal, Told):
             await self._send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
-            await self._write(serializer.push(RESERVED_TOPIC, REFUSED, response, None))
+            await self._write(refusal.frame)
         await self._close(CloseCode.REFUSED)
 
-    async def _welcome(self, scope: Scope, params: dict[str, Any], node: Node) -> Socket:
-        """Return the author's socket, once it has let the client in. Raises Refused."""
-        try:
-            return await self._connected(scope, params, node)
-        except Refused:
-            raise
-        except PermissionDenied as error:
-            raise Refused("forbidden") from error
-        except Exception as error:
-            logger.exception("%s crashed in connect", self._router.socket.__name__)
-            raise Refused("connect crashed") from error
-
-    async def _connected(self, scope: Scope, params: dict[str, Any], node: Node) -> Socket:
-        """The same, but raises whatever it raises."""
-        if has_session(scope):
-            await node.gathering.call(load_user, scope)
-        else:
-            load_user(scope)  # asks nobody
-        socket = self._router.socket(scope, params)
-        socket.auth_token = offered_token(scope)
-        kind = type(socket)
-        answer = None if kind.connect is Socket.connect else await node.workers.call(socket.connect, params)
-        if answer is not None:
-            raise BadReturn(f"connect returned {answer!r:.80}; it lets in by returning nothing, or raises Refused")
-        name = None if kind.id is Socket.id else await node.workers.call(socket.id)  # a thread costs more than the rest
-        if logger.isEnabledFor(logging.INFO):
-            logger.info("CONNECTED %s as %s %s", scope["path"], name or "anyone", readable(params))
-        socket.known_as = name
-        return socket
+    def _outbox_for(self, lane: wire.Lane | None, found: wire.Wire, node: Node) -> Callable[..., Outbox]:
+        if lane is not None:
+            return functools.partial(DirectOutbox, lane, turn=node.turn)
+        return functools.partial(QueuedOutbox, self._write, wire=found)
 
     async def _listen(self, connection: Connection, receive: Callable[[], Awaitable[Event]]) -> None:
         for number in itertools.count(1):

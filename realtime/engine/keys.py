@@ -151,3 +151,7 @@ class Keys:
     def alarm(self) -> str:
         """A pub/sub channel of every node; a gap in it tells the node to look at its membership."""
         return f"{self.partition(0).root}:alarm"
+
+    def node(self, name: str) -> str:
+        """The pub/sub channel on which one node hears what others say to it."""
+        return f"{self.partition(0).root}:node:{name}"

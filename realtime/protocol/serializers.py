@@ -128,7 +128,27 @@ class V2:
         return _encode(values).decode()
 
 
+class V2Text(V2):
+    """V2 for what carries no binary frames to a client: bytes become base64 in a text, as in V1."""
+
+    def push(self, topic: str, event: str, payload: Payload, join_ref: Ref) -> Frame:
+        return self._text(join_ref, None, topic, event, payload)
+
+    def reply(self, topic: Any, ref: Ref, join_ref: Ref, reply: Reply) -> Frame:
+        return self._text(join_ref, ref, topic, REPLY, {"status": reply.status, "response": reply.response})
+
+    def fastlane(self, broadcast: Broadcast) -> Frame:
+        return self._text(None, None, broadcast.topic, broadcast.event, broadcast.payload)
+
+
 SERIALIZERS: Mapping[str, Serializer] = {"1.0": V1(), "2.0": V2()}
+
+_V2_TEXT = V2Text()
+
+
+def as_text(serializer: Serializer) -> Serializer:
+    """Return what says the same without binary frames, where we know of one; one for all, as the hub wants it."""
+    return _V2_TEXT if type(serializer) is V2 else serializer
 
 
 def serializer_for(version: object, serializers: Mapping[str, Serializer] = SERIALIZERS) -> Serializer:

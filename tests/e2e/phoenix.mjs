@@ -11,17 +11,21 @@ import WebSocket from "ws";
 
 import * as scenarios from "./scenarios.mjs";
 import {within} from "./waiting.mjs";
+import {XMLHttpRequest} from "./xhr.mjs";
 
 const CLIENTS = {
   "phoenix": "phoenix",
   "phoenix-1.7": "phoenix-1.7",
+  "phoenix-longpoll": "phoenix",
+  "phoenix-1.7-longpoll": "phoenix-1.7",
   "ours": "../../realtime/static/realtime/realtime.js",
 };
 
 /** Where a scenario is played: one server, and as many sockets as it wants. */
 class Stage {
-  constructor(Socket, url) {
+  constructor(Socket, transport, url) {
     this._Socket = Socket;
+    this._transport = transport;
     this._url = url;
     this._sockets = [];
     this._lines = createInterface({input: process.stdin});
@@ -30,7 +34,7 @@ class Stage {
   /** Return a socket that is about to be connected. */
   connect(opts = {}) {
     const socket = new this._Socket(this._url, {
-      transport: WebSocket,
+      transport: this._transport,
       reconnectAfterMs: () => 50,
       rejoinAfterMs: () => 20,
       ...opts,
@@ -53,8 +57,9 @@ class Stage {
 }
 
 const [client, url, scenario] = process.argv.slice(2);
-const {Socket} = await import(CLIENTS[client]);
-const stage = new Stage(Socket, url);
+if (client === "phoenix-1.7-longpoll") Object.assign(globalThis, {XMLHttpRequest, self: globalThis}); // 1.8 takes fetch
+const {Socket, LongPoll} = await import(CLIENTS[client]);
+const stage = new Stage(Socket, client.endsWith("-longpoll") ? LongPoll : WebSocket, url);
 const result = JSON.stringify({result: await scenarios[scenario](stage)}); // before the end adds to it
 stage.end();
 // Timeouts of pushes that nobody answered would keep the process for their time.

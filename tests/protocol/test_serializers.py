@@ -12,7 +12,7 @@ import pytest
 from realtime.exceptions import ProtocolError
 from realtime.protocol.bus import pack, unpack
 from realtime.protocol.messages import Broadcast, Reply
-from realtime.protocol.serializers import SERIALIZERS, V1, V2, serializer_for
+from realtime.protocol.serializers import SERIALIZERS, V1, V2, as_text, serializer_for
 
 
 def vectors(name: str) -> list[dict[str, Any]]:
@@ -192,6 +192,24 @@ def test_every_binary_frame_is_written_to_the_byte(case: dict[str, Any]) -> None
     else:
         frame = V2().fastlane(Broadcast(topic, event, data))
     assert frame == octets(case["frame"])
+
+
+def test_where_no_binary_frame_can_go_bytes_are_base64_in_a_text() -> None:
+    text = as_text(V2())
+    assert text is as_text(SERIALIZERS["2.0"])  # one for all, so that a broadcast is encoded once
+    assert text.push("t", "e", b"\xff", ONE) == '["1",null,"t","e","/w=="]'
+    assert text.reply("t", ONE, ONE, Reply("ok", b"\xff")) == (
+        '["1","1","t","phx_reply",{"status":"ok","response":"/w=="}]'
+    )
+    assert text.fastlane(Broadcast("t", "e", b"\xff")) == '[null,null,"t","e","/w=="]'
+    assert text.fastlane(Broadcast("t", "e", msgspec.Raw(b"{}"))) == '[null,null,"t","e",{}]'
+
+
+def test_a_version_that_has_no_binary_frames_stays_what_it_is() -> None:
+    assert as_text(SERIALIZERS["1.0"]) is SERIALIZERS["1.0"]
+
+
+ONE = msgspec.Raw(b'"1"')
 
 
 def test_a_ref_that_is_a_number_is_its_digits_in_a_binary_frame() -> None:
