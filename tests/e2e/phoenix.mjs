@@ -18,6 +18,7 @@ const CLIENTS = {
   "phoenix-1.7": "phoenix-1.7",
   "phoenix-longpoll": "phoenix",
   "phoenix-1.7-longpoll": "phoenix-1.7",
+  "ours-longpoll": "../../realtime/static/realtime/realtime.js",
   "ours": "../../realtime/static/realtime/realtime.js",
 };
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.node
 SCRIPT = Path(__file__).with_name("phoenix.mjs")
 
 SOCKETS = ["phoenix", "phoenix-1.7", "ours"]
-POLLS = ["phoenix-longpoll", "phoenix-1.7-longpoll"]  # over plain requests
+POLLS = ["phoenix-longpoll", "phoenix-1.7-longpoll", "ours-longpoll"]  # over plain requests
 
 Play = Callable[..., Any]
 
