@@ -8,9 +8,11 @@ from .exceptions import (
     EngineFull,
     EngineUnavailable,
     InvalidEvent,
+    InvalidPresence,
     InvalidTopic,
     Misconfigured,
     NotJoined,
+    NotTracked,
     ProtocolError,
     RealtimeError,
     Refused,
@@ -18,6 +20,7 @@ from .exceptions import (
     Unencodable,
 )
 from .handlers import Channel, handle_in, handle_info, handle_out, permission_required, user_passes_test
+from .presence import Presence
 from .protocol.messages import Reply
 from .publish import abroadcast, broadcast
 from .routing import Router, channel, include
@@ -32,9 +35,12 @@ __all__ = [
     "EngineFull",
     "EngineUnavailable",
     "InvalidEvent",
+    "InvalidPresence",
     "InvalidTopic",
     "Misconfigured",
     "NotJoined",
+    "NotTracked",
+    "Presence",
     "ProtocolError",
     "RealtimeError",
     "Refused",

@@ -13,6 +13,7 @@ import msgspec
 from django.core.exceptions import PermissionDenied
 
 from .answers import event_reply, join_reply, refusal_response
+from .attendance import Guest
 from .exceptions import EngineFull, EngineUnavailable, Refused
 from .framing import Burst
 from .handlers import Channel, Handler, ReplyRef, Requirement
@@ -21,7 +22,7 @@ from .logs import readable
 from .node import Node
 from .order import Order
 from .payloads import encode_event
-from .protocol.messages import JOIN, LEAVE, Broadcast, Frame, Message, Payload, Ref, Reply
+from .protocol.messages import JOIN, LEAVE, PRESENCE_STATE, Broadcast, Frame, Message, Payload, Ref, Reply
 from .protocol.serializers import Serializer
 from .protocol.session import Join
 from .routing import Match
@@ -89,7 +90,19 @@ class Actor:
     # One lives for each topic of each socket.
     __slots__ = (
         *("_client", "_close", "_ears", "_ending", "_entered", "_held", "_made", "_mailbox", "_node", "_order"),
-        *("_outgoing", "_over", "_previous", "_task", "channel", "id", "instance", "intercepts", "is_over", "joined"),
+        *(
+            "_outgoing",
+            "_over",
+            "_previous",
+            "_task",
+            "channel",
+            "guest",
+            "id",
+            "instance",
+            "intercepts",
+            "is_over",
+            "joined",
+        ),
         *("ref", "serializer", "sink", "topic"),
     )
 
@@ -111,6 +124,7 @@ class Actor:
         self._mailbox: list[Message | Outgoing | Info] = [join.message]
         self._outgoing = 0  # in the mailbox
         self._ears: dict[str, _Ear] = {}
+        self.guest: Guest | None = None
         self._held: list[Burst] = []
         self.sink: Sink = _Held(self._held)
         self._order = Order()
@@ -330,6 +344,9 @@ class Actor:
         """Ask the channel, then subscribe: what is broadcast after the reply was sent is never missed."""
         try:
             route = self.instance.route
+            presences = route.channel.presence_hook
+            if presences is not None:
+                self.guest = Guest(self._node.attendance, self.topic, self.id, presences.fetcher)
             self.channel = route.channel(self._client.socket, self.topic, route.params, self)
             self.channel.assigns.update(route.assigns)
             await self._require(self._entry)
@@ -339,7 +356,9 @@ class Actor:
             self._entered = True
             reply = join_reply(response, self.channel.joiner.name)
             if self._ending not in GONE:
-                await self._node.hub.subscribe(self.topic, self)
+                await self._node.hub.subscribe(self.topic, self, spared=self._gets_state)
+                if self.guest is not None:
+                    await self.guest.enter()
             return reply
         except Refused as refusal:
             return self._refuse(REFUSED, refusal_response(refusal, self._name))
@@ -372,6 +391,8 @@ class Actor:
         self.joined = True
         self.sink = self._client.outbox
         self._node.hub.redirect(self.topic, self)
+        if self._gets_state and self._ending is None:
+            self._send_state()
         for burst in self._held:
             self.sink.put(burst)
         self._held = []
@@ -386,6 +407,18 @@ class Actor:
         for requirement in requirements:
             if not await self._node.workers.call(requirement.test, self._client.socket.user):
                 raise Refused(requirement.reason)
+
+    @property
+    def _gets_state(self) -> bool:
+        presences = self.instance.route.channel.presence_hook
+        return presences is not None and presences.state
+
+    def _send_state(self) -> None:
+        """Send who is here, and from now on what changes."""
+        assert self.guest is not None
+        roster = self.guest.roster
+        self._client.send(self.serializer.push(self.topic, PRESENCE_STATE, roster.payload(), self.instance.tag))
+        self._node.hub.inform(self.topic, self, roster.number)
 
     # Events
 
@@ -483,6 +516,8 @@ class Actor:
         self._node.hub.unsubscribe(self.topic, self)
         for topic in list(self._ears):
             self.unsubscribe(topic)
+        if self.guest is not None:
+            self.guest.end(fades=self._may_come_back)
         try:
             if self._entered:
                 self._entered = False
@@ -498,6 +533,11 @@ class Actor:
             unread = [item for item in self._mailbox if isinstance(item, Message)]
             self._mailbox.clear()
             self._client.ended(self, unread)
+
+    @property
+    def _may_come_back(self) -> bool:
+        """Return whether the client may join again at once: it has not left, and was neither stopped nor refused."""
+        return self._close is None and self._ending != REFUSED
 
     async def _terminate(self, reason: str) -> None:
         terminate = type(self.channel).terminate

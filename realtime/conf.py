@@ -43,6 +43,7 @@ class Settings:
     COLLECT_BATCH: int = 300  # topics in one step
     LEASE: float = 10.0  # of the topic server that leads; another takes over when it is not renewed
     NODE_LEASE: float = 20.0  # a node that is silent for this long is declared dead; the same in every process
+    PRESENCE_GRACE: float = 5.0  # that who is present outlives a lost socket; 0 for not at all
     SERIALIZERS: Mapping[str, str] = field(default_factory=dict)  # more versions to speak: {"3.0": "path.to.a.Class"}
     ALLOWED_ORIGINS: tuple[str, ...] = ()  # of pages elsewhere that may connect; CSRF_TRUSTED_ORIGINS may too
     REQUIRE_ORIGIN: bool = False  # refuse clients that send none, as native ones do
@@ -101,6 +102,8 @@ def unfit(found: Settings) -> dict[str, str]:
         faults["COLLECT_AFTER"] = "must be two numbers of seconds, the smaller first: (60, 300)"
     if not 1 <= found.COLLECT_BATCH <= 1000:
         faults["COLLECT_BATCH"] = "must be 1 to 1000, for the engine does nothing else meanwhile"
+    if not 0 <= found.PRESENCE_GRACE <= YEAR:
+        faults["PRESENCE_GRACE"] = "must be 0 or more seconds"
     if wrong := [version for version in found.SERIALIZERS if not re.fullmatch(r"[0-9]+\.[0-9]+", version)]:
         faults["SERIALIZERS"] = f"must be of versions like '3.0', which speaks to 3.0.x, not {wrong[0]!r:.40}"
     for key in ("LEASE", "NODE_LEASE", "RECHECK"):

@@ -89,7 +89,7 @@ class Connection:
             self.session_key = getattr(socket.scope.get("session"), "session_key", None)
             self.stamp = stamp(socket.user)
             node.guard.add(self)
-        node.roster.add(self)
+        node.warden.add(self)
 
     def receive(self, frame: Frame) -> None:
         """Take one frame of the client; one that is none ends the socket."""
@@ -129,7 +129,7 @@ class Connection:
             self._gone.set()
         self.outbox.close()
         self._node.wheel.discard(self)
-        self._node.roster.discard(self)
+        self._node.warden.discard(self)
         self._node.guard.discard(self)
         for actor in list(self._actors.values()):
             actor.end(reason)

@@ -11,7 +11,7 @@ from .engine.client import sync_client, translated
 from .node import Node
 from .payloads import checked_topic
 from .publish import after_commit
-from .roster import Command, Disconnect, Kick, tell
+from .warden import Command, Disconnect, Kick, tell
 
 
 def disconnect(socket_id: str, *, on_commit: bool = True) -> None:

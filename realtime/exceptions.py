@@ -63,6 +63,14 @@ class NotJoined(RealtimeError):
     """A channel was asked to push or reply before its join was answered, or to reply to nothing."""
 
 
+class InvalidPresence(RealtimeError):
+    """A key or a meta that nobody can be tracked with."""
+
+
+class NotTracked(RealtimeError):
+    """A channel was asked to update what it does not track."""
+
+
 class Unencodable(RealtimeError):
     """A payload holds something that JSON cannot carry; the message names the key."""
 

@@ -32,10 +32,12 @@ class Port(Protocol):
 
     joined  has the client been told that it is in
     ref     the message being handled, None outside of handlers
+    guest   what its presence is told to, if it has one
     """
 
     joined: bool
     ref: ReplyRef | None
+    guest: Any
 
     async def push(self, event: str, payload: Payload) -> None: ...
     async def reply(self, ref: ReplyRef, reply: Reply) -> None: ...
@@ -46,6 +48,19 @@ class Port(Protocol):
 
     def made(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Take note of a push, reply or broadcast that is to be awaited."""
+
+
+class PresenceHook(Protocol):
+    """What an actor needs of the Presence on its Channel.
+
+    state    is the client sent the whole after its join
+    fetcher  what adds to the entries, if anything does
+    """
+
+    state: bool
+
+    @property
+    def fetcher(self) -> Callable[[str, dict[str, Any]], Any] | None: ...
 
 
 def handle_in(*events: str) -> Callable[[Method], Method]:
@@ -203,6 +218,7 @@ class Channel:
     listeners: ClassVar[dict[str, Handler]] = {}
     joiner: ClassVar[Handler]
     greeter: ClassVar[Handler | None] = None
+    presence_hook: ClassVar[PresenceHook | None] = None
 
     def __init__(self, socket: Socket, topic: str, params: dict[str, Any], port: Port) -> None:
         self.socket = socket
@@ -218,6 +234,7 @@ class Channel:
         cls.listeners = _marked(cls, "handle_info")
         cls.joiner = Handler(cls.join)
         cls.greeter = Handler(cls.after_join) if cls.after_join is not Channel.after_join else None
+        cls.presence_hook = _presence(cls)
 
     # What an author writes
 
@@ -312,3 +329,19 @@ def _declared(cls: type, mark: str) -> dict[str, str]:
                 raise Misconfigured(f"{cls.__name__} handles {event!r} twice: in {found[event]} and in {name}")
             found[event] = name
     return found
+
+
+def _presence(cls: type) -> PresenceHook | None:
+    """Return the Presence that a class or one above it has."""
+    for base in cls.__mro__:
+        names = [name for name, value in vars(base).items() if name != "presence_hook" and _is_presence(value)]
+        if len(names) > 1:
+            raise Misconfigured(f"{base.__name__} has more than one Presence: {', '.join(names)}")
+        if names:
+            found: PresenceHook = vars(base)[names[0]]
+            return found
+    return None
+
+
+def _is_presence(value: object) -> bool:
+    return not isinstance(value, type) and getattr(value, "is_presence", False)

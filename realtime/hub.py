@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+import math
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from .framing import Burst
 from .lanes import Lanes
 from .protocol.bus import unpack
 from .protocol.messages import Broadcast
+from .protocol.roster import diff_number
 from .protocol.serializers import Serializer
 
 logger = logging.getLogger("realtime.hub")
@@ -56,6 +58,16 @@ class Subscriber(Protocol):
         """Tell the client to join again: it may have missed something."""
 
 
+class Observer(Protocol):
+    """Whoever is to know what is said on a topic before its listeners do."""
+
+    def hear(self, broadcasts: list[Broadcast]) -> list[Broadcast]:
+        """Return what is to be dispatched now, which is all of it, or what does not have to wait; see Hub.deliver."""
+
+    def gap(self) -> None:
+        """Take note that something may have been missed."""
+
+
 class Hub:
     """A node enters a topic with its first listener and leaves it with its last.
 
@@ -64,6 +76,7 @@ class Hub:
     spawn       runs a coroutine in the background, and waits for it before the node ends
     put_off     calls something at the end of this turn of the loop
     echoes      learns which broadcasts were dispatched here
+    observers   topic -> who observes it, as it is at any moment
     """
 
     def __init__(
@@ -74,6 +87,7 @@ class Hub:
         spawn: Callable[[Coroutine[Any, Any, None]], Any],
         put_off: Callable[[Callable[[], None]], None],
         echoes: Echoes,
+        observers: Mapping[str, Observer] | None = None,
     ) -> None:
         self._bus = bus
         self._members = members
@@ -81,21 +95,25 @@ class Hub:
         self._spawn = spawn
         self._put_off = put_off
         self._echoes = echoes
+        self._observers: Mapping[str, Observer] = {} if observers is None else observers
         self._topics: dict[str, _Topic] = {}
         self._lanes = Lanes()  # or a late leave would undo a join
 
-    async def subscribe(self, topic: str, subscriber: Subscriber) -> None:
-        """Return when every broadcast from now on will reach `subscriber`. Raises EngineUnavailable."""
+    async def subscribe(self, topic: str, subscriber: Subscriber, *, spared: bool = False) -> None:
+        """Return when every broadcast from now on will reach `subscriber`. Raises EngineUnavailable.
+
+        spared  it gets no presence diffs until `inform`: it is to get the whole, which holds them
+        """
         try:
             # All of it, for others may hold the lane with a join that goes the same way.
             async with asyncio.timeout(PATIENCE), self._lanes.of(topic):
                 if found := self._topics.get(topic):
                     await self._bus.confirmed(self._channel_of(topic))  # it may have been lost
                     found.dispatch()  # what came before is not for it
-                    found.add(subscriber)
+                    found.add(subscriber, spared=spared)
                     self._members.changed(topic, len(found.subscribers))
                 else:
-                    await self._enter(topic, subscriber)
+                    await self._enter(topic, subscriber, spared=spared)
         except TimeoutError:
             raise EngineUnavailable("the engine does not answer") from None
 
@@ -117,6 +135,17 @@ class Hub:
         if (found := self._topics.get(topic)) and subscriber.id in found.subscribers:
             found.add(subscriber)
 
+    def inform(self, topic: str, subscriber: Subscriber, number: int) -> None:
+        """Let a subscriber get presence diffs after that number, for it has been told all until then."""
+        if (found := self._topics.get(topic)) and subscriber.id in found.subscribers:
+            found.spared[subscriber.id] = number
+
+    def deliver(self, broadcast: Broadcast) -> None:
+        """Dispatch what an observer has kept back, or says itself, after all that has come in."""
+        if found := self._topics.get(broadcast.topic):
+            found.dispatch()
+            found.fan_out([broadcast])
+
     def resync(self) -> None:
         """Tell every client to join again."""
         for topic in list(self._topics.values()):
@@ -133,9 +162,9 @@ class Hub:
 
     # private
 
-    async def _enter(self, topic: str, subscriber: Subscriber) -> None:
-        entered = self._topics[topic] = _Topic(topic, self._put_off, self._echoes)
-        entered.add(subscriber)
+    async def _enter(self, topic: str, subscriber: Subscriber, *, spared: bool) -> None:
+        entered = self._topics[topic] = _Topic(topic, self._put_off, self._echoes, self._observers)
+        entered.add(subscriber, spared=spared)
         subscribing = asyncio.ensure_future(self._bus.subscribe(self._channel_of(topic), entered))
         try:
             await self._members.join(topic)
@@ -159,9 +188,18 @@ class Hub:
 class _Topic:
     """The listeners of one topic on this node; what the bus calls when something comes in."""
 
-    __slots__ = ("_echoes", "_interceptors", "_pending", "_put_off", "_sinks", "live", "name", "subscribers")
+    __slots__ = (
+        *("_echoes", "_interceptors", "_observers", "_pending", "_put_off", "_sinks", "live", "name", "spared"),
+        "subscribers",
+    )
 
-    def __init__(self, name: str, put_off: Callable[[Callable[[], None]], None], echoes: Echoes) -> None:
+    def __init__(
+        self,
+        name: str,
+        put_off: Callable[[Callable[[], None]], None],
+        echoes: Echoes,
+        observers: Mapping[str, Observer],
+    ) -> None:
         self.name = name
         self.subscribers: dict[str, Subscriber] = {}
         # Theirs, by serializer. A broadcast touches these and no other object of a subscriber: what is not in the
@@ -169,11 +207,15 @@ class _Topic:
         self._sinks: dict[Serializer, dict[str, Sink]] = {}
         self._interceptors: dict[str, Subscriber] = {}  # those who see each broadcast themselves
         self.live = False
+        self.spared: dict[str, float] = {}  # id of a subscriber -> up to which number presence diffs are no news to it
         self._pending: list[Broadcast] = []
         self._put_off = put_off
         self._echoes = echoes
+        self._observers = observers
 
-    def add(self, subscriber: Subscriber) -> None:
+    def add(self, subscriber: Subscriber, *, spared: bool = False) -> None:
+        if spared:
+            self.spared[subscriber.id] = math.inf
         self.subscribers[subscriber.id] = subscriber
         if subscriber.intercepts:
             self._interceptors[subscriber.id] = subscriber
@@ -186,6 +228,7 @@ class _Topic:
             del self._interceptors[subscriber.id]
         else:
             del self._sinks[subscriber.serializer][subscriber.id]
+        self.spared.pop(subscriber.id, None)
 
     def message(self, data: bytes) -> None:
         """Take a broadcast; all that come in one turn of the loop are dispatched together, at its end."""
@@ -203,8 +246,17 @@ class _Topic:
         if not self._pending:
             return
         pending, self._pending = self._pending, []
+        if (observer := self._observers.get(self.name)) is not None:
+            pending = observer.hear(pending)
+        if pending:
+            self.fan_out(pending)
+
+    def fan_out(self, pending: list[Broadcast]) -> None:
         sent = [self._echoes.take(self.name, one.mark) if one.mark else None for one in pending]
         apart = {one.sender for one in pending} | {one.by.id for one in sent if one and one.by}
+        newest = max(map(diff_number, pending)) if self.spared else 0
+        if newest:
+            apart |= self.spared.keys()
         speakers = [self.subscribers[name] for name in apart if name in self.subscribers]
         for serializer, sinks in self._sinks.items():
             if not sinks:
@@ -220,7 +272,9 @@ class _Topic:
                         interceptor.hear(broadcast)
         for speaker in speakers:
             with self._or_resync([speaker.id]):
-                _dispatch_one_by_one(speaker, pending, sent)
+                _dispatch_one_by_one(speaker, pending, sent, self.spared.get(speaker.id, 0))
+        if newest:
+            self.spared = {name: told for name, told in self.spared.items() if told >= newest}
         for one in filter(None, sent):
             one.settle()
 
@@ -236,6 +290,8 @@ class _Topic:
 
     def gap(self) -> None:
         self.dispatch()
+        if (observer := self._observers.get(self.name)) is not None:
+            observer.gap()
         self._echoes.give_up(self.name)
         for subscriber in list(self.subscribers.values()):
             subscriber.resync()
@@ -249,12 +305,14 @@ def _all_but(some: list[Subscriber], sinks: dict[str, Sink]) -> Iterable[Sink]:
     return [sink for name, sink in sinks.items() if name not in names] if names else list(sinks.values())
 
 
-def _dispatch_one_by_one(subscriber: Subscriber, pending: list[Broadcast], sent: list[Sent | None]) -> None:
-    """Queue what came in on one who has said some of it: without what it is not to hear (broadcast_from), and with what
-    it says next, its replies and the like, right behind what they follow.
+def _dispatch_one_by_one(
+    subscriber: Subscriber, pending: list[Broadcast], sent: list[Sent | None], told: float
+) -> None:
+    """Queue what came in on one who has said some of it, or is spared diffs: without what it is not to hear, and with
+    what it says next, its replies and the like, right behind what they follow.
     """
     for broadcast, one in zip(pending, sent, strict=True):
-        if broadcast.sender != subscriber.id:
+        if broadcast.sender != subscriber.id and not 0 < diff_number(broadcast) <= told:
             if subscriber.intercepts:
                 subscriber.hear(broadcast)
             else:

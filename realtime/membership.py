@@ -101,6 +101,11 @@ class Membership:
 
     # For the node
 
+    def was_declared_dead(self, name: str) -> None:
+        """Take note that the engine refuses this name, and come back under another."""
+        if self.name == name and self._is_known:
+            self._wake.set()
+
     def gap(self) -> None:
         """The engine was away: compare what it knows."""
         self._doubt()

@@ -8,7 +8,7 @@ import functools
 import itertools
 import logging
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -16,9 +16,11 @@ from django.conf import settings as django_settings
 
 from . import conf
 from .announcements import log_event
+from .attendance import Attendance
 from .echoes import Echoes, Sent
 from .engine.client import Engine, explained
 from .engine.layer import RedisChannelLayer
+from .engine.presences import Presences
 from .engine.registry import Registry
 from .engine.scripts import Call
 from .exceptions import EngineUnavailable
@@ -29,10 +31,11 @@ from .membership import Membership
 from .polls import Polls
 from .protocol.bus import pack
 from .protocol.messages import Broadcast
-from .roster import Roster
+from .replica import Host
 from .tasks import end, spawn
 from .topicserver import GOODBYE, TopicServer
 from .turn import Turn
+from .warden import Warden
 from .wheel import Wheel
 from .workers import Workers
 
@@ -66,10 +69,19 @@ class Node:
         )
         self.turn = Turn()
         self.echoes = Echoes(ECHO)
-        self.hub = Hub(self.layer, self.membership, self.keys.bus, self.spawn, self.turn.put_off, self.echoes)
+        self.attendance = Attendance(self._host(), Presences(self.keys), settings.PRESENCE_GRACE)
+        self.hub = Hub(
+            self.layer,
+            self.membership,
+            self.keys.bus,
+            self.spawn,
+            self.turn.put_off,
+            self.echoes,
+            self.attendance.replicas,
+        )
         self.wheel = Wheel()
         self.guard = Guard(lambda: self.workers, settings.RECHECK)
-        self.roster = Roster(self.keys, self.call, self.layer, self.guard.ask)
+        self.warden = Warden(self.keys, self.call, self.layer, self.guard.ask)
         self.polls = Polls(
             self.id,
             self.layer,
@@ -109,7 +121,7 @@ class Node:
         """Stand for election as the topic server, or watch that somebody leads. Once is enough."""
         if self._topicserver is not None:
             return
-        self.roster.listen()
+        self.warden.listen()
         settings = self.settings
         self._topicserver = TopicServer(
             self.registry,
@@ -176,17 +188,35 @@ class Node:
         _nodes.pop(asyncio.get_running_loop(), None)
         await self.polls.stop()
         await self.idle()
+        self.attendance.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE):
                 await self._say_goodbye()
         await end(self._election)
-        await self.roster.aclose()
+        await self.warden.aclose()
         await self.guard.aclose()
         self.echoes.close()
         await self.layer.aclose()
         self.workers.close()
 
     # private
+
+    def _host(self) -> Host:
+        return Host(
+            name=lambda: self.membership.name,
+            call=self.call,
+            ask=self._ask,
+            deliver=self._deliver,
+            spawn=self.spawn,
+            put_off=self.turn.put_off,
+            declared_dead=self.membership.was_declared_dead,
+        )
+
+    async def _ask(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await self.workers.call(function, *args)  # those of the moment; see employ
+
+    def _deliver(self, broadcast: Broadcast) -> None:
+        self.hub.deliver(broadcast)  # which is not there yet when presence is made
 
     async def _say_goodbye(self) -> None:
         if self._topicserver is not None and self._election is not None:

@@ -14,7 +14,7 @@ from .engine.client import sync_client, translated
 from .exceptions import RealtimeError
 from .guard import hashed
 from .publish import after_commit
-from .roster import Recheck, tell
+from .warden import Recheck, tell
 
 logger = logging.getLogger("realtime.socket")
 

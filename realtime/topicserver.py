@@ -264,7 +264,7 @@ class TopicServer:
             batch = await self._act(BURYING, self._registry.reap, *grave, self._batch)
             if batch.topics:
                 self._tell(Removed(node=grave.node, topics=list(batch.topics), is_over=batch.is_over))
-            if batch.is_over or batch.is_alive:
+            if batch.is_over or batch.is_alive or batch.is_waiting:  # for the next look
                 dead.remove(grave)
         return bool(dead)
 

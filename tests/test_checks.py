@@ -151,6 +151,8 @@ UNFIT = [
     ("LEASE", 0.9, "must be at least 1 second. The default is 10.0."),
     ("LEASE", float("nan"), "must be at least 1 second"),
     ("NODE_LEASE", -20.0, "must be at least 1 second"),
+    ("PRESENCE_GRACE", -1.0, "must be 0 or more seconds. The default is 5.0."),
+    ("PRESENCE_GRACE", float("nan"), "must be 0 or more seconds"),
 ]
 
 
@@ -186,6 +188,7 @@ def test_the_time_of_collection_is_two_numbers(settings: Any, window: Any) -> No
         ("COLLECT_BATCH", 1),
         ("COLLECT_BATCH", 1000),
         ("LEASE", 1),
+        ("PRESENCE_GRACE", 0),
     ],
 )
 def test_a_value_at_the_edge_is_not_told(settings: Any, key: str, value: Any) -> None:

@@ -27,7 +27,7 @@ from realtime import (
 from realtime.engine import orders
 from realtime.engine.client import sync_client
 from realtime.node import Node
-from realtime.roster import Disconnect, tell
+from realtime.warden import Disconnect, tell
 from tests.test_channels import OK
 from tests.wire import PATIENCE, Wire
 
@@ -89,9 +89,9 @@ async def connected(connect: Connect, user: str, more: str = "") -> Wire:
 
 async def heard(node: Node) -> None:
     """Return when the node hears what all are told."""
-    roster = node.roster
-    while roster._tasks:
-        await asyncio.wait(set(roster._tasks))
+    warden = node.warden
+    while warden._tasks:
+        await asyncio.wait(set(warden._tasks))
 
 
 async def joined(connect: Connect, user: str, *topics: str) -> Wire:
@@ -148,7 +148,7 @@ async def test_who_was_about_to_come_in_is_closed_as_well(connect: Connect) -> N
     await Named.waiting.wait()
     await adisconnect("users:7")
     node = Node.current()
-    while not node.roster._recent:
+    while not node.warden._recent:
         await asyncio.sleep(0)
     Named.held_up.set()
     assert await (await coming).closed() == DISMISSED
@@ -157,10 +157,10 @@ async def test_who_was_about_to_come_in_is_closed_as_well(connect: Connect) -> N
 async def test_what_was_told_while_the_bus_was_broken_is_read_when_it_is_back(connect: Connect) -> None:
     mine, others = await joined(connect, "7"), await joined(connect, "8")
     node = Node.current()
-    node.roster.message = lambda data: None  # type: ignore[method-assign]  nothing comes over the bus
+    node.warden.message = lambda data: None  # type: ignore[method-assign]  nothing comes over the bus
     await adisconnect("users:7")
     await mine.ping()
-    node.roster.gap()
+    node.warden.gap()
     assert await mine.closed() == DISMISSED
     await others.ping()
 
@@ -168,12 +168,12 @@ async def test_what_was_told_while_the_bus_was_broken_is_read_when_it_is_back(co
 async def test_nothing_is_done_twice(connect: Connect) -> None:
     await joined(connect, "7")
     node, done = Node.current(), []
-    for member in list(node.roster._members):
+    for member in list(node.warden._members):
         member.dismiss = lambda: done.append(1)  # type: ignore[method-assign, misc]
     await adisconnect("users:7")
     for _ in range(3):
-        node.roster.message(b"")
-        node.roster.gap()
+        node.warden.message(b"")
+        node.warden.gap()
         await heard(node)
     assert done == [1]
 
@@ -184,12 +184,12 @@ async def test_what_was_told_long_before_a_socket_came_does_not_concern_it(
     """A node whose bus was broken for long reads what was told at its beginning, too."""
     await joined(connect, "8")
     node = Node.current()
-    node.roster.message = lambda data: None  # type: ignore[method-assign]
+    node.warden.message = lambda data: None  # type: ignore[method-assign]
     await adisconnect("users:7")
-    monkeypatch.setattr("realtime.roster.SKEW", -0.01)
+    monkeypatch.setattr("realtime.warden.SKEW", -0.01)
     await asyncio.sleep(0.05)
     late = await joined(connect, "7")
-    node.roster.gap()
+    node.warden.gap()
     await heard(node)
     await late.ping()
 
@@ -197,17 +197,17 @@ async def test_what_was_told_long_before_a_socket_came_does_not_concern_it(
 async def test_an_engine_that_is_away_meanwhile_is_asked_again(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("realtime.roster.AGAIN", 0.01)
+    monkeypatch.setattr("realtime.warden.AGAIN", 0.01)
     wire = await joined(connect, "7")
     node = Node.current()
-    call, failures = node.roster._call, [EngineUnavailable("away")] * 3
+    call, failures = node.warden._call, [EngineUnavailable("away")] * 3
 
     async def failing(asked: Any) -> Any:
         if failures:
             raise failures.pop()
         return await call(asked)
 
-    node.roster._call = failing
+    node.warden._call = failing
     await adisconnect("users:7")
     assert await wire.closed() == DISMISSED
 
@@ -284,7 +284,7 @@ def test_a_kick_is_from_a_topic() -> None:
 async def test_a_socket_of_nobody_needs_no_ear(connect: Connect) -> None:
     wire = await connect(Router("/ws", [channel("t:<part:name>", Room)]))
     await wire.ping()
-    assert not Node.current().roster._listens
+    assert not Node.current().warden._listens
 
 
 async def test_an_engine_that_is_away_keeps_nobody_out(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ FLOORS = [
         "polls",
         "hub",
         "membership",
-        "roster",
+        "warden",
         "silence",
         "announcements",
         "topicserver",
@@ -36,6 +36,9 @@ FLOORS = [
         "guard",
         "wheel",
         "conf",
+        "replica",
+        "attendance",
+        "presence",
     },
     {"node", "actor", "connection", "publish", "topics", "lifetime", "dismissal", "revocation"},
     {

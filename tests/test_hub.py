@@ -101,14 +101,33 @@ class Members:
         self.calls.append(f"{topic}:{listeners}")
 
 
+class Observer:
+    """Hears everything first, and keeps back the events that it is told to."""
+
+    def __init__(self, kept: str = "") -> None:
+        self.kept = kept
+        self.heard: list[str] = []
+        self.gaps = 0
+
+    def hear(self, broadcasts: list[Broadcast]) -> list[Broadcast]:
+        self.heard += [one.event for one in broadcasts]
+        return [one for one in broadcasts if one.event != self.kept]
+
+    def gap(self) -> None:
+        self.gaps += 1
+
+
 class Scene:
     def __init__(self) -> None:
+        self.observers: dict[str, Observer] = {}
         self.bus = Bus()
         self.tasks: list[asyncio.Task[None]] = []
         self.members = Members()
         self.turn = Turn()
         self.echoes = Echoes(10.0)
-        self.hub = Hub(self.bus, self.members, lambda topic: topic, self.spawn, self.turn.put_off, self.echoes)
+        self.hub = Hub(
+            self.bus, self.members, lambda topic: topic, self.spawn, self.turn.put_off, self.echoes, self.observers
+        )
         self.serializer = Counting()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -461,3 +480,84 @@ async def test_a_second_listener_is_refused_while_the_bus_is_away(
     scene.bus.gate.set()
     scene.publish("a")
     assert (len(first.frames), len(second.frames)) == (1, 0)
+
+
+# Presence
+
+
+def diffs(listener: Subscriber) -> list[str]:
+    """Return what a listener has heard: the numbers of presence diffs, and the names of other events."""
+    frames = [json.loads(frame) for frame in listener.frames]
+    return [str(frame[4].get("n", frame[3])) for frame in frames]
+
+
+def tell(scene: Scene, number: int) -> None:
+    payload = msgspec.Raw(b'{"n":%d}' % number)
+    scene.bus.listeners["a"].message(pack(Broadcast("a", "presence_diff", payload), str(number)))
+
+
+async def test_who_is_spared_gets_all_but_presence_diffs_until_it_is_informed(scene: Scene) -> None:
+    old, new = scene.subscriber("1"), scene.subscriber("2")
+    await scene.hub.subscribe("a", old)
+    await scene.hub.subscribe("a", new, spared=True)
+    tell(scene, 1)
+    scene.publish("a")
+    assert (diffs(old), diffs(new)) == (["1", "e"], ["e"])
+    scene.hub.inform("a", new, 3)
+    tell(scene, 2)  # what it was told may be ahead of what the bus has brought
+    scene.turn.end()
+    for number in (3, 4):
+        tell(scene, number)
+    scene.receive("a")
+    scene.turn.end()
+    tell(scene, 5)
+    scene.turn.end()
+    assert diffs(old) == ["1", "e", "2", "3", "4", "e", "5"]
+    assert diffs(new) == ["e", "4", "e", "5"]
+    assert old.bursts[-1] is new.bursts[-1]  # from now on it is like any other
+
+
+async def test_the_first_listener_may_be_spared_and_one_that_was_is_forgotten(scene: Scene) -> None:
+    first, second = scene.subscriber("1"), scene.subscriber("2")
+    await scene.hub.subscribe("a", first, spared=True)
+    await scene.hub.subscribe("a", second)
+    tell(scene, 1)
+    scene.turn.end()
+    assert (diffs(first), diffs(second)) == ([], ["1"])
+    scene.hub.unsubscribe("a", first)
+    scene.hub.inform("a", first, 1)
+    await scene.hub.subscribe("a", first)
+    tell(scene, 1)
+    scene.turn.end()
+    assert diffs(first) == ["1"]
+
+
+async def test_a_diff_that_the_record_did_not_make_is_an_event_like_any(scene: Scene) -> None:
+    listener = scene.subscriber("1")
+    await scene.hub.subscribe("a", listener, spared=True)
+    scene.receive("a", mark="node.1", event="presence_diff")
+    scene.turn.end()
+    assert diffs(listener) == ["presence_diff"]
+
+
+async def test_an_observer_hears_first_and_may_keep_back_what_it_delivers_later(scene: Scene) -> None:
+    listener = scene.subscriber("1")
+    observer = scene.observers["a"] = Observer(kept="kept")
+    await scene.hub.subscribe("a", listener)
+    scene.receive("a", event="kept")
+    scene.receive("a", event="other")
+    scene.turn.end()
+    assert (observer.heard, diffs(listener)) == (["kept", "other"], ["other"])
+    scene.receive("a", event="next")
+    scene.hub.deliver(Broadcast("a", "kept", msgspec.Raw(b"{}")))
+    assert diffs(listener) == ["other", "next", "kept"]  # in the order in which they became known
+    assert observer.heard == ["kept", "other", "next"]
+    scene.hub.deliver(Broadcast("nowhere", "kept", msgspec.Raw(b"{}")))
+
+
+async def test_an_observer_is_told_of_a_gap_before_the_listeners_are(scene: Scene) -> None:
+    listener = scene.subscriber("1")
+    observer = scene.observers["a"] = Observer()
+    await scene.hub.subscribe("a", listener)
+    scene.bus.listeners["a"].gap()
+    assert (observer.gaps, listener.resyncs) == (1, 1)

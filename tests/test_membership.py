@@ -222,6 +222,16 @@ async def test_a_heartbeat_finds_that_the_node_is_dead(lively: Scene, how: str, 
     assert "knows this node no more" in caplog.text
 
 
+async def test_a_node_that_others_find_declared_dead_looks_at_once(scene: Scene) -> None:
+    await scene.join("a")
+    old = scene.membership.name
+    scene.declare_dead()
+    scene.membership.was_declared_dead("a name of long ago")
+    scene.membership.was_declared_dead(old)
+    await until(lambda: scene.membership.name != old and scene.held() == {"a"})
+    assert scene.resyncs == 1
+
+
 async def test_joins_that_find_it_dead_at_once_rename_it_once(scene: Scene) -> None:
     await scene.join("a")
     scene.declare_dead()

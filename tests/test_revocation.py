@@ -80,9 +80,9 @@ async def connected(connect: Connect, pages: Client, *topics: str, router: Route
     wire: Wire = await connect(router, headers=cookie(pages))
     for topic in topics:
         await wire.join(topic)
-    roster = Node.current().roster
-    while roster._tasks:  # until it hears what all are told
-        await asyncio.wait(set(roster._tasks))
+    warden = Node.current().warden
+    while warden._tasks:  # until it hears what all are told
+        await asyncio.wait(set(warden._tasks))
     return wire
 
 

@@ -40,6 +40,18 @@ class Partition:
         """Hash: node -> "op:listeners", the number of the node's last command and how many listen there."""
         return f"{self.root}:members:{topic}"
 
+    def presences(self, topic: str) -> str:
+        """Hash: who is there; lua/presences.lua tells its form."""
+        return f"{self.presences_prefix}{topic}"
+
+    @property
+    def presences_prefix(self) -> str:
+        return f"{self.root}:presences:"
+
+    @property
+    def bus_prefix(self) -> str:
+        return f"{self.root}:bus:"
+
     def records(self, topic: str) -> tuple[str, ...]:
         """Everything under the topic's own keys; its members first."""
         return tuple(f"{kind}{topic}" for kind in self.record_prefixes)
@@ -62,6 +74,14 @@ class Partition:
     @property
     def held_prefix(self) -> str:
         return f"{self.root}:held:"
+
+    def tracked(self, node: str) -> str:
+        """Set: "topic, channel, key" of what a node has tracked, with 0x1f between them."""
+        return f"{self.tracked_prefix}{node}"
+
+    @property
+    def tracked_prefix(self) -> str:
+        return f"{self.root}:tracked:"
 
     # The leader
 
@@ -103,7 +123,7 @@ class Keys:
 
     def bus(self, topic: str) -> str:
         """The pub/sub channel that carries the broadcasts of a topic."""
-        return f"{self.of(topic).root}:bus:{topic}"
+        return f"{self.of(topic).bus_prefix}{topic}"
 
     @property
     def every_bus(self) -> str:

@@ -63,13 +63,15 @@ class Batch:
     """What a leader's script did. `newer` is the "term|holder" that overruled it, and then it did nothing.
 
     topics   that were collected, or that a dead node was removed from
-    is_over  whether a dead node holds nothing more; is_alive, whether it has given a sign of life after all
+    is_over  whether a dead node holds nothing more; is_alive, whether it has given a sign of life after all;
+             is_waiting, whether all that it holds is fading presences, which have their time
     """
 
     newer: str = ""
     topics: Sequence[str] = ()
     is_over: bool = False
     is_alive: bool = False
+    is_waiting: bool = False
 
 
 class Registry:
@@ -159,7 +161,8 @@ class Registry:
         )
 
     def retire(self, partition: Partition, node: str) -> Call[int]:
-        return self._call("retire", (partition.nodes, partition.held(node)), (node,), int)
+        keys = (partition.nodes, partition.held(node), partition.tracked(node))
+        return self._call("retire", keys, (node,), int)
 
     def nodes(self, partition: Partition) -> Call[list[Listed]]:
         return self._call("nodes", (partition.nodes,), (partition.held_prefix,), _listed)
@@ -177,9 +180,9 @@ class Registry:
     def reap(self, partition: Partition, term: int, holder: str, node: str, seen: int, limit: int) -> Call[Batch]:
         """Give back what a dead node held; `seen` is its last sign of life as the leader knows it."""
         p = partition
-        keys = (p.fence, p.topics, p.due, p.nodes, p.held(node), p.window, p.ledger)
-        arguments = (term, holder, node, seen, limit, p.record_prefixes[0], self.window, seed())
-        return self._call("reap", keys, arguments, _reaped)
+        keys = (p.fence, p.topics, p.due, p.nodes, p.held(node), p.tracked(node), p.window, p.ledger)
+        prefixes = (p.record_prefixes[0], p.presences_prefix, p.bus_prefix, p.tracked_prefix)
+        return self._call("reap", keys, (term, holder, node, seen, limit, self.window, seed(), *prefixes), _reaped)
 
     def waiting(self, partition: Partition) -> Call[tuple[int, int, float | None]]:
         """How many topics may be collected now, how many later, and seconds until the next of them."""
@@ -288,7 +291,8 @@ def _reaped(answer: list[bytes]) -> Batch:
     newer, *rest = _texts(answer)
     if newer:
         return Batch(newer, [])
-    return Batch(topics=rest[1:], is_over=rest[0] == "done", is_alive=rest[0] == "alive")
+    state, *topics = rest
+    return Batch("", topics, state == "done", state == "alive", state == "later")
 
 
 def _waiting(answer: list[Any]) -> tuple[int, int, float | None]:

@@ -16,6 +16,8 @@ ERROR = "phx_error"
 HEARTBEAT = "heartbeat"
 RENEW = "renew"  # ours, on the reserved topic: {"token": …}
 REFUSED = "refused"  # likewise, to a client that asked to be told why: {"reason": …}
+PRESENCE_STATE = "presence_state"
+PRESENCE_DIFF = "presence_diff"
 RESERVED_TOPIC = "phoenix"
 RESERVED_PREFIX = "phx_"
 

@@ -18,7 +18,8 @@ def erase() -> None:
     names = [keys.lease, keys.term]
     for partition in keys.partitions():
         names += _names(partition)
-        names += [partition.held(node.name) for node in ask(registry.nodes(partition))]
+        for node in ask(registry.nodes(partition)):
+            names += [partition.held(node.name), partition.tracked(node.name)]
     after = ""
     while page := topics(limit=PAGE, after=after):
         names += [record for topic in page for record in keys.of(topic).records(topic)]

@@ -24,7 +24,8 @@ const CLIENTS = {
 
 /** Where a scenario is played: one server, and as many sockets as it wants. */
 class Stage {
-  constructor(Socket, transport, url) {
+  constructor(Socket, Presence, transport, url) {
+    this.Presence = Presence;
     this._Socket = Socket;
     this._transport = transport;
     this._url = url;
@@ -59,8 +60,8 @@ class Stage {
 
 const [client, url, scenario] = process.argv.slice(2);
 if (client === "phoenix-1.7-longpoll") Object.assign(globalThis, {XMLHttpRequest, self: globalThis}); // 1.8 takes fetch
-const {Socket, LongPoll} = await import(CLIENTS[client]);
-const stage = new Stage(Socket, client.endsWith("-longpoll") ? LongPoll : WebSocket, url);
+const {Socket, Presence, LongPoll} = await import(CLIENTS[client]);
+const stage = new Stage(Socket, Presence, client.endsWith("-longpoll") ? LongPoll : WebSocket, url);
 const result = JSON.stringify({result: await scenarios[scenario](stage)}); // before the end adds to it
 stage.end();
 // Timeouts of pushes that nobody answered would keep the process for their time.

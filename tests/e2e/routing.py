@@ -8,7 +8,7 @@ from typing import Any
 
 from chatty.routing import UserSocket
 from chatty.routing import router as chat
-from realtime import Channel, Refused, Reply, Router, channel, handle_in, include
+from realtime import Channel, Presence, Refused, Reply, Router, channel, handle_in, include
 
 
 class LabChannel(Channel):
@@ -116,5 +116,27 @@ class SupabaseChannel(Channel):
         raise RuntimeError("crash")
 
 
-LAB = [channel("lab:<part:name>", LabChannel), channel("realtime:<part:name>", SupabaseChannel)]
+class HereChannel(LabChannel):
+    """Tracks whom the client names, with a name beside the metas."""
+
+    class Named(Presence):
+        async def fetch(self, topic: str, entries: dict[str, Any]) -> dict[str, Any]:
+            return {key: {**entry, "name": key.upper()} for key, entry in entries.items()}
+
+    presence = Named()
+
+    async def join(self, payload: Any, name: str) -> None:
+        await self.presence.track(payload["key"], payload.get("meta"))
+
+    @handle_in("update")
+    async def update(self, payload: dict[str, Any]) -> Any:
+        await self.presence.update(payload["key"], payload["meta"])
+        return {}
+
+
+LAB = [
+    channel("lab:<part:name>", LabChannel),
+    channel("here:<part:name>", HereChannel),
+    channel("realtime:<part:name>", SupabaseChannel),
+]
 router = Router("/ws", [*LAB, include(chat.routes)], socket=UserSocket)

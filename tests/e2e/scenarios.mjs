@@ -439,3 +439,66 @@ export async function authToken(stage) {
   const answered = await answer(socket.channel(TOPIC).join());
   return {answered, protocol: socket.conn.protocol};
 }
+
+// Presence
+
+const HERE = `here:${process.pid}`; // its own, for whose socket is lost stays for a while
+
+/** Join a topic with a Presence, and return it with a tape of what it tells. */
+async function attend(stage, params, socket = stage.connect()) {
+  const channel = socket.channel(HERE, params);
+  const presence = new stage.Presence(channel);
+  const told = tape("presence");
+  const plain = ({metas, name}) => ({metas: metas.map(({phx_ref, phx_ref_prev, ...meta}) => meta), name});
+  presence.onJoin((key, before, joined) => told(["join", key, before ? plain(before) : null, plain(joined)]));
+  presence.onLeave((key, after, left) => told(["leave", key, plain(after), plain(left)]));
+  presence.onSync(() => told(["sync"]));
+  await answer(channel.join());
+  await told.has(([kind]) => kind === "sync");
+  return {channel, told, list: () => presence.list((key, entry) => [key, plain(entry)])};
+}
+
+const told = (kind, key) => note => note[0] === kind && note[1] === key;
+
+export async function presenceOfTwo(stage) {
+  const ada = await attend(stage, {key: "ada", meta: {tab: 1}});
+  const bob = await attend(stage, {key: "bob", meta: {status: "online"}});
+  await ada.told.has(told("join", "bob"));
+  const both = [ada.list(), bob.list()];
+  await answer(bob.channel.push("update", {key: "bob", meta: {status: "away"}}));
+  await ada.told.has(told("leave", "bob"));
+  const tab = await attend(stage, {key: "ada", meta: {tab: 2}});
+  await bob.told.has(([kind, key, before]) => kind === "join" && key === "ada" && before);
+  const three = bob.list();
+  await answer(tab.channel.leave());
+  await bob.told.has(told("leave", "ada"));
+  await answer(bob.channel.leave());
+  await ada.told.has(([kind, key, after]) => kind === "leave" && key === "bob" && after.metas.length === 0);
+  return {both, three, ada: ada.told.notes, bob: bob.told.notes, end: ada.list()};
+}
+
+export async function presenceAfterAReconnect(stage) {
+  const ada = await attend(stage, {key: "ada"});
+  const socket = stage.connect();
+  const bob = await attend(stage, {key: "bob"}, socket);
+  await ada.told.has(told("join", "bob"));
+  const frames = wiretap(socket);
+  socket.conn.terminate();
+  await frames.has(({event}) => event === "presence_state");
+  await attend(stage, {key: "eve"});
+  await Promise.all([ada, bob].map(one => one.told.has(told("join", "eve"))));
+  return {ada: ada.told.notes, bob: bob.told.notes, lists: [ada.list(), bob.list()]};
+}
+
+export async function presenceOfOddKeys(stage) {
+  const keys = ["__proto__", "constructor", "toString", "1", "é \u2028"];
+  const ada = await attend(stage, {key: "ada"});
+  for (const key of keys) {
+    const other = await attend(stage, {key, meta: {["__proto__"]: key}});
+    await ada.told.has(told("join", key));
+    await answer(other.channel.leave());
+    await ada.told.has(told("leave", key));
+  }
+  const kinds = ada.told.notes.filter(([kind]) => kind !== "sync");
+  return {kinds: kinds.map(([kind, key, , entry]) => [kind, key, entry.name]), list: ada.list()};
+}

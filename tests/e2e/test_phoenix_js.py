@@ -277,3 +277,45 @@ def test_a_token_may_travel_beside_the_url(play: Play, client: str) -> None:
     protocol = {"phoenix-1.7": ""}.get(client, "phoenix") if client in SOCKETS else None  # 1.7 knows no tokens
     came = play("authToken")
     assert (came["answered"], came.get("protocol")) == (["ok", {"name": "a"}], protocol)
+
+
+# Presence
+
+
+def here(name: str, *metas: dict[str, Any]) -> dict[str, Any]:
+    return {"metas": list(metas), "name": name}
+
+
+def test_presence_tells_of_who_comes_changes_and_goes(play: Play) -> None:
+    came = play("presenceOfTwo")
+    ada, online, away = here("ADA", {"tab": 1}), here("BOB", {"status": "online"}), here("BOB", {"status": "away"})
+    tabs = here("ADA", {"tab": 1}, {"tab": 2})
+    assert came["both"] == [[["ada", ada], ["bob", online]]] * 2
+    assert came["three"] == [["ada", tabs], ["bob", away]]
+    assert [note for note in came["ada"] if note != ["sync"]] == [
+        ["join", "ada", None, ada],
+        ["join", "bob", None, online],
+        ["join", "bob", online, away],
+        ["leave", "bob", away, online],
+        ["join", "ada", ada, here("ADA", {"tab": 2})],
+        ["leave", "ada", ada, here("ADA", {"tab": 2})],
+        ["leave", "bob", here("BOB"), away],
+    ]
+    assert came["end"] == [["ada", ada]]
+
+
+def test_who_reconnects_was_never_away(play: Play) -> None:
+    came = play("presenceAfterAReconnect")
+    names = ["ada", "bob", "eve"]
+    for notes in (came["ada"], came["bob"]):
+        assert [note[:2] for note in notes if note != ["sync"]] == [["join", name] for name in names]
+    assert came["lists"] == [[[name, here(name.upper(), {})] for name in names]] * 2
+
+
+def test_presence_takes_any_key(play: Play, client: str) -> None:
+    if client.startswith("phoenix-1.7"):
+        return  # it takes such keys for properties of an object
+    came = play("presenceOfOddKeys")
+    keys = ["__proto__", "constructor", "toString", "1", "é \u2028"]
+    pairs = [[kind, key, key.upper()] for key in keys for kind in ("join", "leave")]
+    assert came == {"kinds": [["join", "ada", "ADA"], *pairs], "list": [["ada", here("ADA", {})]]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from realtime import Channel, Router, channel, handle_in
+from realtime import Channel, Presence, Router, channel, handle_in
 
 
 class FieldChannel(Channel):
@@ -22,4 +22,14 @@ class FieldChannel(Channel):
         return {"tasks": len(asyncio.all_tasks())}
 
 
-router = Router("/ws", [channel("field:<part:name>", FieldChannel)])
+class CampChannel(FieldChannel):
+    """Tracks whom the client names."""
+
+    presence = Presence()
+
+    async def join(self, payload: Any, name: str) -> None:
+        for key in payload.get("keys", ()):
+            await self.presence.track(key, {"camp": name})
+
+
+router = Router("/ws", [channel("field:<part:name>", FieldChannel), channel("camp:<part:name>", CampChannel)])

@@ -195,11 +195,16 @@ class Guest:
     joined  topic -> ref of the join that opened it
     told    topic -> how often an error ended it
     closed  the code that the server has closed it with
+    keys    whom it tracks where channels have presence
+    came, went  topic -> key -> how often a diff said so
     """
 
     def __init__(self, name: str, web: Web, ledger: Ledger) -> None:
         self.name = name
         self.web = web
+        self.keys: list[str] = []
+        self.came: dict[str, Counter[str]] = {}
+        self.went: dict[str, Counter[str]] = {}
         self.joined: dict[str, str] = {}
         self.told: Counter[str] = Counter()
         self.reasons: set[str] = set()
@@ -227,7 +232,7 @@ class Guest:
         """Ask once, and return the reply: status and response."""
         ref = next(self._refs)
         self._joining[ref] = topic
-        return await self._ask(ref, ref, topic, "phx_join", {})
+        return await self._ask(ref, ref, topic, "phx_join", {"keys": self.keys})
 
     async def enter(self, *names: str) -> None:
         """Join topics, a few at a time; all of them let it in."""
@@ -252,6 +257,10 @@ class Guest:
         """Return when the server has answered."""
         reply = await self._ask(None, next(self._refs), "phoenix", "heartbeat", {})
         assert reply["status"] == "ok", reply
+
+    def lose(self) -> None:
+        """End the connection without a word."""
+        self._socket.transport.abort()
 
     def heard(self, topic: str) -> list[int]:
         return self._ledger.account(self.name, topic).numbers()
@@ -286,6 +295,9 @@ class Guest:
                 self._ledger.told(self.name, topic)
                 del self.joined[topic]
                 self.insist(topic)
+            case "presence_diff":
+                self.came.setdefault(topic, Counter()).update(_sizes(payload["joins"]))
+                self.went.setdefault(topic, Counter()).update(_sizes(payload["leaves"]))
             case _ if event == EVENT:
                 self._ledger.heard(self.name, topic, payload["n"])
 
@@ -297,6 +309,10 @@ class Guest:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _sizes(entries: dict[str, Any]) -> dict[str, int]:
+    return {key: len(entry["metas"]) for key, entry in entries.items()}
 
 
 async def answers(joins: Iterable[Awaitable[dict[str, Any]]]) -> set[str]:

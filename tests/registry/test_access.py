@@ -10,6 +10,7 @@ from redis.exceptions import NoPermissionError
 
 from realtime.engine import election, orders
 from realtime.engine.keys import Keys
+from realtime.engine.presences import Presences, Tracked, Untracked
 from realtime.engine.registry import Registry, eviction_policy
 from tests import engines
 
@@ -41,6 +42,12 @@ def test_every_call_is_allowed(ada: Any) -> None:
     assert [call.run(ada) for call in registry.page("", "", 2)] == [["a", "b"]]
     assert registry.held(place, "node:1:x", 0).run(ada)[1]
     registry.leave("a", "node:1:x", 4).run(ada)
+    presences = Presences(registry.keys)
+    assert presences.track("d", "node:1:x", 5, [Tracked("c", "key", b"{}")]).run(ada) == 1
+    assert presences.untrack("d", [Untracked("node:1:x", "c", "key", 1.0)]).run(ada) == 0
+    assert presences.load("d").run(ada).metas.keys() == {"key"}
+    assert presences.tracked("d", "node:1:x", 0).run(ada) == (0, [["d", "c", "key"]])
+    assert presences.untrack("d", [Untracked("node:1:x", "c", "key", 0.0)]).run(ada) == 2
     assert registry.delete("b").run(ada) == 1
     assert registry.waiting(place).run(ada)[0] == 2
     lead = election.acquire(registry.keys, "me", 10).run(ada)

@@ -11,12 +11,14 @@ from redis.crc import key_slot
 
 from realtime.engine import election, orders
 from realtime.engine.keys import RECORDS, Keys
+from realtime.engine.presences import Presences, Tracked, Untracked
 from realtime.engine.registry import Registry
 from realtime.engine.scripts import Call
 
 COUNT = 16
 KEYS = Keys("rt", COUNT)
 REGISTRY = Registry(KEYS)
+PRESENCES = Presences(KEYS)
 ODD = ["{a}", "}{", "{", "a{b}c", "{rt:0}:x", "é", "日本:{1}", "😀", "rooms:a b"]
 
 
@@ -52,6 +54,10 @@ WAYS: dict[str, Callable[[str, int], Any]] = {
     "tell": lambda _, number: orders.tell(KEYS, b"{}"),
     "last": lambda _, number: orders.last(KEYS),
     "since": lambda _, number: orders.since(KEYS, (0, 0)),
+    "track": lambda topic, _: PRESENCES.track(topic, "{n}:1", 1, [Tracked("c", "{k}", b"{}")]),
+    "untrack": lambda topic, _: PRESENCES.untrack(topic, [Untracked("{n}:1", "c", "{k}", 0.0)]),
+    "load": lambda topic, _: PRESENCES.load(topic),
+    "tracked": lambda topic, _: PRESENCES.tracked(topic, "{n}:1", 0),
 }
 
 
@@ -78,7 +84,8 @@ def test_all_keys_of_a_call_lie_in_one_slot(way: str, number: int) -> None:
 
 
 def test_every_call_is_asked_here() -> None:
-    offered = {name for name, member in vars(Registry).items() if callable(member) and not name.startswith("_")}
+    both = {**vars(Registry), **vars(Presences)}
+    offered = {name for name, member in both.items() if callable(member) and not name.startswith("_")}
     assert offered | {"acquire", "release", "leader", "tell", "last", "since"} == WAYS.keys() - {"count by prefix"}
 
 
@@ -86,7 +93,9 @@ def test_every_call_is_asked_here() -> None:
 def test_whatever_there_is_of_a_topic_lies_in_the_slot_of_its_partition(topic: str) -> None:
     place = KEYS.of(topic)
     built_by_scripts = [f"{prefix}{topic}" for prefix in place.record_prefixes]
-    names = [place.members(topic), *place.records(topic), *built_by_scripts, KEYS.bus(topic), place.held("{n}:1")]
+    built_by_scripts += [f"{place.bus_prefix}{topic}", f"{place.tracked_prefix}{{n}}:1"]
+    of_nodes = [place.held("{n}:1"), place.tracked("{n}:1")]
+    names = [place.members(topic), *place.records(topic), *built_by_scripts, KEYS.bus(topic), *of_nodes]
     assert {slot(name) for name in names} == {slot(place.topics)}
 
 
@@ -116,7 +125,8 @@ def names(prefix: str, count: int) -> set[str]:
     keys = Keys(prefix, count)
     found = {keys.layer, keys.lease, keys.term, keys.released, keys.alarm, keys.commands, keys.commanded}
     for topic in ("a", ":", "{a}", "rt:0", "rt:0}:topics", *ODD):
-        found |= {keys.bus(topic), *keys.of(topic).records(topic), keys.of(topic).held(topic)}
+        place = keys.of(topic)
+        found |= {keys.bus(topic), *place.records(topic), place.held(topic), place.tracked(topic)}
     for place in keys.partitions():
         found |= {place.topics, place.created, place.due, place.nodes, place.fence, place.window, place.ledger}
     return found
@@ -133,6 +143,12 @@ def test_no_two_things_of_a_project_share_a_name() -> None:
     place = KEYS.partition(0)
     topics = [place.topics, place.created, place.due, place.nodes, place.fence, place.window, place.ledger]
     project = [KEYS.lease, KEYS.term, KEYS.released, KEYS.alarm, KEYS.commands, KEYS.commanded]
-    of_a_topic = [*place.records("topics"), place.held("topics"), f"{place.root}:bus:topics"]
+    of_a_topic = [*place.records("topics"), place.held("topics"), place.tracked("topics"), f"{place.root}:bus:topics"]
     everything = [*topics, *project, *of_a_topic]
     assert len(set(everything)) == len(everything)
+
+
+def test_presences_are_among_a_topics_records() -> None:
+    """Whoever removes a topic removes them."""
+    place = KEYS.of("a")
+    assert place.presences("a") in place.records("a")

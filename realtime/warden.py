@@ -1,4 +1,4 @@
-"""Roster: whose the sockets of this node are, and what every node is told to do with some of them."""
+"""Warden: whose the sockets of this node are, and what every node is told to do with some of them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def tell(keys: Keys, command: Command) -> Call[Id]:
 
 
 class Member(Protocol):
-    """A socket, as far as the roster is concerned.
+    """A socket, as far as the warden is concerned.
 
     id        what its Socket's `id` returned
     user_key  the primary key of its user, as text; None for nobody
@@ -83,7 +83,7 @@ class Member(Protocol):
         """End one of its topics, if it has joined that."""
 
 
-class Roster:
+class Warden:
     """Use it on one loop.
 
     call     runs a Call on the engine; raises EngineUnavailable
