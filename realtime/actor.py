@@ -90,20 +90,8 @@ class Actor:
     # One lives for each topic of each socket.
     __slots__ = (
         *("_client", "_close", "_ears", "_ending", "_entered", "_held", "_made", "_mailbox", "_node", "_order"),
-        *(
-            "_outgoing",
-            "_over",
-            "_previous",
-            "_task",
-            "channel",
-            "guest",
-            "id",
-            "instance",
-            "intercepts",
-            "is_over",
-            "joined",
-        ),
-        *("ref", "serializer", "sink", "topic"),
+        *("_outgoing", "_over", "_previous", "_task", "channel", "guest", "id", "instance", "intercepts", "is_over"),
+        *("joined", "ref", "serializer", "sink", "topic"),
     )
 
     channel: Channel
@@ -148,15 +136,34 @@ class Actor:
 
     def end(self, reason: str) -> None:
         """End once the running handler has returned; a socket that is gone comes before every other reason."""
+        if self._previous is not None and reason in GONE:
+            self._previous.end(reason)
         if self._ending is None or (reason in GONE and self._ending not in GONE):
             self._ending = reason
+        if reason == DUPLICATE and self.intercepts:
+            self._deafen()
         self._wake()
 
     def expel(self, reason: str) -> None:
-        """End it likewise, and tell the client why; it is not to rejoin."""
-        if self._ending is None:
-            self._close = {"reason": reason}
-            self.end(reason)
+        """End it likewise, whatever handler runs, and tell the client why; it is not to rejoin.
+
+        From now on it hears nothing, and a handler that does not return in time is cancelled.
+        """
+        if self._previous is not None:
+            self._previous.expel(reason)
+        if self._ending in (None, DUPLICATE):
+            self._ending, self._close = reason, {"reason": reason}
+            if self.joined:
+                self._deafen()
+            self._wake()
+            self._node.spawn(self.wait(self._node.settings.SHUTDOWN))
+
+    def _deafen(self) -> None:
+        """Hear nothing any more, and forget what was heard and not handled."""
+        self._node.hub.unsubscribe(self.topic, self)
+        for topic in list(self._ears):
+            self.unsubscribe(topic)
+        self._mailbox = [item for item in self._mailbox if isinstance(item, Message)]
 
     async def recheck(self) -> None:
         """End it where the user does not meet any more what was required to get in."""
@@ -165,6 +172,8 @@ class Actor:
                 await self._require(self._entry)
             except Refused as refusal:
                 self.expel(str(refusal))
+            except PermissionDenied:
+                self.expel(FORBIDDEN["reason"])
             except Exception:  # what cannot be found out is no reason to go
                 logger.exception("%s failed to tell whether %r may stay", self._name, self.topic)
 
@@ -236,7 +245,9 @@ class Actor:
         )
 
     async def stop(self, reason: str) -> None:
-        self.expel(reason)
+        if self._ending is None:
+            self._close = {"reason": reason}
+            self.end(reason)
 
     async def subscribe(self, topic: str) -> None:
         if topic not in self._ears:
@@ -282,7 +293,8 @@ class Actor:
     def _is_due(self) -> bool:
         """Return whether to end now: a join that has begun is answered first, unless nobody is there to hear it."""
         if self._ending == DUPLICATE:
-            return not self._mailbox  # what was sent before the new join was meant for this instance
+            # What was sent before the new join was meant for this instance.
+            return not any(isinstance(item, Message) for item in self._mailbox)
         return self._ending in GONE or (self._ending is not None and self.joined)
 
     async def _handle(self, item: Message | Outgoing | Info) -> None:
@@ -321,7 +333,10 @@ class Actor:
     async def _join(self, message: Message) -> None:
         if self._previous is not None:
             await self._previous.wait(self._node.settings.SHUTDOWN)
-        reply = await self._enter(message.payload)
+        if self._close is not None:  # it was expelled before it could come in
+            reply = Reply("error", {**self._close, "retry": False})
+        elif self._ending not in GONE:
+            reply = await self._enter(message.payload)
         if self._ending in GONE:
             return
         self._answer_join(reply)
@@ -440,14 +455,16 @@ class Actor:
             reply = Reply("error", _without_engine(error))
         finally:
             self.ref = None
-        self._order.then(self._handled, message.ref, reply)
+        # Written now: should that fail, this channel crashes, and not whoever its broadcasts were on the way for.
+        frame = None if reply is None else self._reply(message.ref, reply)
+        self._order.then(self._handled, message.ref, frame)
 
-    def _handled(self, ref: Ref, reply: Reply | None) -> None:
+    def _handled(self, ref: Ref, frame: Frame | None) -> None:
         """Answer a message whose broadcasts are through, or have failed."""
         if fault := self._order.fault():
-            reply = Reply("error", _without_engine(fault))
-        if reply is not None:
-            self._client.send(self._reply(ref, reply))
+            frame = self._reply(ref, Reply("error", _without_engine(fault)))
+        if frame is not None:
+            self._client.send(frame)
 
     def _answer(self, ref: Ref, reply: Reply) -> None:
         self._say(self._reply(ref, reply))
@@ -469,15 +486,15 @@ class Actor:
 
     async def _pass_on(self, broadcast: Broadcast) -> None:
         """Send a broadcast of the topic as handle_out wants it."""
-        self._outgoing -= 1
         handler = self.channel.interceptors.get(broadcast.event)
-        if handler is None:  # it came after one that is intercepted
-            self._say(self.serializer.fastlane(broadcast))
-            return
-        result = await self._call(handler, broadcast.payload)
-        if result is not None:
-            payload = encode_event(broadcast.event, result)
-            self._say(self.serializer.push(self.topic, broadcast.event, payload, self.instance.tag))
+        try:
+            if handler is None:  # it came after one that is intercepted
+                self._client.send(self.serializer.fastlane(broadcast))
+            elif (result := await self._call(handler, broadcast.payload)) is not None:
+                payload = encode_event(broadcast.event, result)
+                self._client.send(self.serializer.push(self.topic, broadcast.event, payload, self.instance.tag))
+        finally:
+            self._outgoing -= 1  # only now: what comes meanwhile waits behind it
 
     async def _listen(self, broadcast: Broadcast) -> None:
         handler = self.channel.listeners.get(broadcast.event)
@@ -514,8 +531,6 @@ class Actor:
         if self._ending not in GONE:
             await self._order.drained()
         self._node.hub.unsubscribe(self.topic, self)
-        for topic in list(self._ears):
-            self.unsubscribe(topic)
         if self.guest is not None:
             self.guest.end(fades=self._may_come_back)
         try:
@@ -527,6 +542,8 @@ class Actor:
             if self._close is not None:
                 self._say(self.serializer.close(self.topic, self.instance.join_ref, self._close))
         finally:
+            for topic in list(self._ears):
+                self.unsubscribe(topic)
             self.is_over = True
             if self._over is not None:
                 self._over.set_result(None)

@@ -106,6 +106,8 @@ def unfit(found: Settings) -> dict[str, str]:
         faults["PRESENCE_GRACE"] = "must be 0 or more seconds"
     if wrong := [version for version in found.SERIALIZERS if not re.fullmatch(r"[0-9]+\.[0-9]+", version)]:
         faults["SERIALIZERS"] = f"must be of versions like '3.0', which speaks to 3.0.x, not {wrong[0]!r:.40}"
+    if found.MAX_CRASHES < 1:
+        faults["MAX_CRASHES"] = "must be at least 1"
     for key in ("LEASE", "NODE_LEASE", "RECHECK"):
         if not 1 <= getattr(found, key) <= YEAR:
             faults[key] = "must be at least 1 second"

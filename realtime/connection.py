@@ -15,7 +15,7 @@ import msgspec
 from .actor import CLOSED, DRAINING, DUPLICATE, Actor
 from .exceptions import ProtocolError, Refused
 from .framing import Burst
-from .guard import is_guarded
+from .guard import hashed, is_guarded
 from .logs import readable
 from .node import Node
 from .outbox import Outbox
@@ -72,12 +72,13 @@ class Connection:
         self._session: Session[Match] = Session(router.resolve, node.settings.MAX_TOPICS)
         self._actors: dict[str, Actor] = {}
         self.is_open = True
+        self._is_renewing = False
         self._gone: asyncio.Event | None = None  # made when it is closed
         self._crashes: dict[str, deque[float]] | None = None  # when, by topic; few sockets ever see one
         self.id = socket.known_as
         self.began = self._heard if began is None else began
         self.session_key: str | None = None
-        self.stamp = ""
+        self.session_hash = self.stamp = ""
         self.outbox = outbox(
             max_messages=node.settings.OUTBOX_MESSAGES,
             max_bytes=node.settings.OUTBOX_BYTES,
@@ -87,6 +88,7 @@ class Connection:
         node.wheel.add(self)
         if is_guarded(socket.user):
             self.session_key = getattr(socket.scope.get("session"), "session_key", None)
+            self.session_hash = hashed(self.session_key or "")
             self.stamp = stamp(socket.user)
             node.guard.add(self)
         node.warden.add(self)
@@ -170,8 +172,7 @@ class Connection:
         logger.info("%s: %s", self.id or "a socket", why)
         self.dismiss(CloseCode.EXPIRED)
 
-    async def refresh(self, user: Any) -> None:
-        self.socket.user = user
+    async def recheck(self) -> None:
         for actor in list(self._actors.values()):
             await actor.recheck()
 
@@ -192,7 +193,7 @@ class Connection:
 
     def crashed(self, topic: str) -> bool:
         settings = self._node.settings
-        if self._crashes is None or len(self._crashes) >= settings.MAX_TOPICS:
+        if self._crashes is None or len(self._crashes) > settings.MAX_TOPICS:
             self._crashes = {}
         crashes = self._crashes.setdefault(topic, deque(maxlen=settings.MAX_CRASHES))
         crashes.append(now := self._time())
@@ -217,7 +218,10 @@ class Connection:
                     logger.info("REFUSED %s %s", readable(topic), readable(reply.response))
             case Join():
                 self._join(action)
+            case Renew() if self._is_renewing:
+                self._answer(message, Reply("error", {"reason": "overloaded"}))
             case Renew():
+                self._is_renewing = True
                 self._node.spawn(self._renew(message))
 
     async def _renew(self, message: Message) -> None:
@@ -229,6 +233,11 @@ class Connection:
         except Exception:
             logger.exception("%s crashed in renew", type(self.socket).__name__)
             reply = Reply("error", {"reason": "renew crashed"})
+        self._is_renewing = False
+        self._answer(message, reply)
+
+    def _answer(self, message: Message, reply: Reply) -> None:
+        """Answer what is on the reserved topic, as a heartbeat is."""
         self.send(self.serializer.reply(message.topic, message.ref, None, reply))
 
     def _join(self, join: Join[Match]) -> None:

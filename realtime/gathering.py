@@ -14,6 +14,7 @@ from .tasks import spawn
 from .workers import Workers, call_soon
 
 SHARE = 16  # calls that wait for each thread, before there is another
+PATIENCE = 0.05  # seconds that they wait at most, as long as there may be another
 MOST = 64  # that one thread does, before a handler may have it
 
 
@@ -28,28 +29,36 @@ class Gathering:
         self._workers = workers
         self._size = size
         self._running = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function in a thread, and return what it returns."""
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((done, partial(function, *args)))
-        self._start()
+        self._start(1 + len(self._waiting) // SHARE)
         return await done
 
     # private
 
-    def _start(self) -> None:
-        if self._waiting and self._running < min(self._size, 1 + len(self._waiting) // SHARE):
+    def _start(self, wanted: int) -> None:
+        """Have so many threads at work, and one more for those who have waited too long."""
+        if self._waiting and self._running < min(self._size, wanted):
             self._running += 1
             spawn(self._work())
+        elif self._waiting and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._hurry)
+
+    def _hurry(self) -> None:
+        self._timer = None
+        self._start(self._running + 1)
 
     async def _work(self) -> None:
         try:
             await self._workers.run(False, self._work_off, (asyncio.get_running_loop(),), {})
         finally:
             self._running -= 1
-            self._start()
+            self._start(1)
 
     def _work_off(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make the calls that wait, one after the other; in a thread."""

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -22,28 +22,34 @@ logger = logging.getLogger("realtime.socket")
 
 GATHER = 0.2  # seconds in which what is to be looked at is gathered
 ONCE_MORE = 1.0  # seconds
+RECHECK_PATIENCE = 10.0
 AT_ONCE = 500  # rows of one query
 
 
 class Guarded(Protocol):
     """A socket, as far as its rights are concerned.
 
-    user         as it was when it was let in
-    session_key  of the session that it came with; None for one without
-    stamp        what changes with the user's password
+    user          whose it is; kept as it was last looked at
+    user_key      its primary key, as text
+    session_key   of the session that it came with; None for one without
+    session_hash  the same, hashed
+    stamp         what changes with the user's password
     """
 
     session_key: str | None
+    session_hash: str
     stamp: str
 
     @property
     def user(self) -> Any: ...
+    @property
+    def user_key(self) -> str | None: ...
 
     def revoke(self, why: str) -> None:
         """Close it; no handler runs from now on."""
 
-    async def refresh(self, user: Any) -> None:
-        """Take the user as it is now, and end the topics that it may be in no more."""
+    async def recheck(self) -> None:
+        """End the topics that its user may be in no more."""
 
 
 class Guard:
@@ -56,18 +62,18 @@ class Guard:
         self._workers = workers
         self._period = period
         self._members: set[Guarded] = set()
-        self._asked: set[Guarded] = set()
+        self._users: set[str | None] = set()  # whose sockets are to be looked at; None for everybody's
+        self._sessions: set[str] = set()
         self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, member: Guarded) -> None:
         self._members.add(member)
-        if self._task is None:
-            self._task = spawn(self._run())
+        if not self._tasks:
+            self._spawn(self._run())
 
     def discard(self, member: Guarded) -> None:
         self._members.discard(member)
-        self._asked.discard(member)
 
     def ask(self, user: str | None = None, session: str | None = None) -> None:
         """Look soon at the sockets of a user or of a (hashed) session; at all where both are None.
@@ -79,20 +85,21 @@ class Guard:
             asyncio.get_running_loop().call_later(ONCE_MORE, self._ask, user, session)
 
     async def aclose(self) -> None:
-        await end(self._task)
+        await end(*self._tasks)
 
     # private
 
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = spawn(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _ask(self, user: str | None, session: str | None) -> None:
-        for member in self._members:
-            if session is not None:
-                fits = member.session_key is not None and hashed(member.session_key) == session
-            else:
-                fits = user is None or str(member.user.pk) == user
-            if fits:
-                self._asked.add(member)
-        if self._asked:
-            self._woken.set()
+        if session is None:
+            self._users.add(user)
+        else:
+            self._sessions.add(session)
+        self._woken.set()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -105,23 +112,48 @@ class Guard:
             self._woken.clear()
             if loop.time() >= due:
                 due = loop.time() + self._period
-                self._asked |= self._members
-            chosen, self._asked = list(self._asked), set()
+                self._users.add(None)
+            chosen = self._chosen()
             try:
                 await self._look(chosen)
             except Exception:  # the database is away, say: the next time
                 logger.exception("could not look whether %d sockets may stay", len(chosen))
 
+    def _chosen(self) -> list[Guarded]:
+        """Return whom somebody has asked for; all requests of a while take one walk over the sockets."""
+        users, sessions = self._users, self._sessions
+        self._users, self._sessions = set(), set()
+        if None in users:
+            return list(self._members)
+        return [one for one in self._members if one.session_hash in sessions or one.user_key in users]
+
     async def _look(self, members: Sequence[Guarded]) -> None:
         for some in _batches(members, AT_ONCE):
             users, sessions = await self._workers().call(_found, some)
+            staying = []
             for member in some:
                 if member not in self._members:
                     continue  # it has gone meanwhile
                 if reason := _complaint(member, users, sessions):
                     member.revoke(reason)
                 else:
-                    await member.refresh(users[member.user.pk])
+                    take_over(member.user, users[member.user.pk])
+                    staying.append(member)
+            self._spawn(_recheck(staying))  # apart, for a test of the project's that hangs must hold up nobody
+
+
+async def _recheck(members: Sequence[Guarded]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(RECHECK_PATIENCE):
+            await asyncio.gather(*(member.recheck() for member in members))
+
+
+def take_over(user: Any, fresh: Any) -> None:
+    """Give a user the fields of a fresh one, and let it look up its permissions anew. It stays the same object."""
+    known = vars(getattr(user, "_wrapped", user))  # channels' middleware gives a lazy one
+    known.update({field.attname: getattr(fresh, field.attname) for field in fresh._meta.concrete_fields})
+    for cached in [name for name in known if name.endswith("_perm_cache")]:
+        del known[cached]
 
 
 def is_guarded(user: Any) -> bool:

@@ -6,6 +6,8 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import cached_property
+from itertools import chain
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import msgspec
@@ -129,7 +131,7 @@ def user_passes_test(test: Callable[[Any], Any], *, reason: str = "forbidden") -
         @user_passes_test(lambda user: user.is_staff)
         class AdminChannel(Channel): ...
 
-    It goes on a Channel class or on one of its methods, above or below handle_in.
+    It goes on a Channel class, on its join, or on a method of handle_in, above or below that.
     """
 
     def require(target: Target) -> Target:
@@ -166,7 +168,7 @@ class Handler:
         self.function = function
         self.name = f"{function.__module__}.{function.__qualname__}"
         self.is_async = iscoroutinefunction(function)
-        self.requirements: tuple[Requirement, ...] = getattr(function, "requirements", ())
+        self.requirements: tuple[Requirement, ...] = ()
 
     @cached_property
     def takes_payload(self) -> bool:
@@ -229,10 +231,11 @@ class Channel:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _check_requirements(cls)
         cls.handlers = _marked(cls, "handle_in")
         cls.interceptors = _marked(cls, "handle_out")
         cls.listeners = _marked(cls, "handle_info")
-        cls.joiner = Handler(cls.join)
+        cls.joiner = _handler(cls, "join")
         cls.greeter = Handler(cls.after_join) if cls.after_join is not Channel.after_join else None
         cls.presence_hook = _presence(cls)
 
@@ -317,7 +320,26 @@ class Channel:
 def _marked(cls: type, mark: str) -> dict[str, Handler]:
     """Return event -> handler for what a class and its bases mark, the nearest first."""
     names = {event: name for base in reversed(cls.__mro__) for event, name in _declared(base, mark).items()}
-    return {event: Handler(getattr(cls, name)) for event, name in names.items()}
+    return {event: _handler(cls, name) for event, name in names.items()}
+
+
+def _handler(cls: type, name: str) -> Handler:
+    """Return how to call a method. What its class or a base requires of it is required, whoever overrides it."""
+    handler = Handler(getattr(cls, name))
+    found = [getattr(vars(base)[name], "requirements", ()) for base in cls.__mro__ if name in vars(base)]
+    handler.requirements = tuple(dict.fromkeys(chain.from_iterable(found)))
+    return handler
+
+
+def _check_requirements(cls: type) -> None:
+    """Raises Misconfigured where a requirement stands on what no client asks for."""
+    for name, value in vars(cls).items():
+        is_asked_for = name == "join" or hasattr(value, "handle_in")
+        if isinstance(value, FunctionType) and hasattr(value, "requirements") and not is_asked_for:
+            raise Misconfigured(
+                f"{cls.__name__}.{name}: permission_required and user_passes_test go on a Channel class, on join, or "
+                "on a method of handle_in"
+            )
 
 
 def _declared(cls: type, mark: str) -> dict[str, str]:

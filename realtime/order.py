@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from .echoes import Sent
+
+logger = logging.getLogger("realtime.channel")
 
 Step: TypeAlias = Callable[[], Any]
 
@@ -67,6 +70,9 @@ class Order:
                 line.popleft()
             else:
                 line.popleft()
-                head()
+                try:
+                    head()
+                except Exception:  # or whoever settles what was awaited would suffer from it
+                    logger.exception("what a channel had to say failed")
         if self._line is line:
             self._line = None

@@ -30,16 +30,12 @@ def watch() -> None:
         from django.contrib.auth.signals import user_logged_out
 
         user = get_user_model()
-        post_save.connect(_user_saved, user, dispatch_uid="realtime")
-        post_delete.connect(_user_deleted, user, dispatch_uid="realtime")
+        post_save.connect(_saved, dispatch_uid="realtime")  # of any model: a user may be saved through a proxy
         user_logged_out.connect(_logged_out, dispatch_uid="realtime")
         for owner, name in ((user, "groups"), (user, "user_permissions"), (Group, "permissions")):
             if through := getattr(getattr(owner, name, None), "through", None):
                 m2m_changed.connect(_permissions_changed, through, dispatch_uid="realtime")
-    if apps.is_installed("django.contrib.sessions"):
-        from django.contrib.sessions.models import Session
-
-        post_delete.connect(_session_deleted, Session, dispatch_uid="realtime")
+    post_delete.connect(_deleted, dispatch_uid="realtime")
 
 
 def recheck(*, user: Any = None, session_key: str | None = None) -> None:
@@ -65,22 +61,32 @@ def _tell(command: Recheck) -> None:
         logger.warning("sockets of a user or session are not looked at before the next regular look: %s", error)
 
 
-def _user_saved(instance: Any, created: bool, update_fields: Any, **kwargs: Any) -> None:
-    if not created and (update_fields is None or RIGHTS & set(update_fields)):
+def _saved(instance: Any, created: bool, update_fields: Any, **kwargs: Any) -> None:
+    from django.contrib.auth import get_user_model
+
+    is_about_rights = update_fields is None or RIGHTS & set(update_fields)
+    if not created and is_about_rights and isinstance(instance, get_user_model()):
         recheck(user=instance)
 
 
-def _user_deleted(instance: Any, **kwargs: Any) -> None:
-    recheck(user=instance)
+def _deleted(instance: Any, **kwargs: Any) -> None:
+    from django.contrib.sessions.base_session import AbstractBaseSession  # imports models
+
+    if isinstance(instance, AbstractBaseSession):
+        recheck(session_key=instance.session_key)
+    elif apps.is_installed("django.contrib.auth"):
+        from django.contrib.auth import get_user_model
+        from django.contrib.auth.models import Group
+
+        if isinstance(instance, get_user_model()):
+            recheck(user=instance)
+        elif isinstance(instance, Group):
+            recheck()
 
 
 def _logged_out(request: Any, **kwargs: Any) -> None:
     if key := getattr(getattr(request, "session", None), "session_key", None):
         recheck(session_key=key)
-
-
-def _session_deleted(instance: Any, **kwargs: Any) -> None:
-    recheck(session_key=instance.session_key)
 
 
 def _permissions_changed(instance: Any, action: str, **kwargs: Any) -> None:

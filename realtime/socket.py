@@ -51,18 +51,17 @@ class Socket:
         found = await sync_to_async(tokens.verify)(token)
         self.user, self.expires = found.user, found.expires
 
-    def renew(self, token: str) -> Any:
-        """Take a newer token from a client that stays connected, or raise Refused. Sync or async.
+    async def renew(self, token: str) -> Any:
+        """Take a newer token from a client that stays connected, or raise Refused. Sync or async; one at a time.
 
-        The user stays the same; what `authenticate` makes of it is when the socket expires.
+        By itself it takes those of `realtime.tokens`, where `authenticate` was called, of the same user.
         """
-        return self._renew(token)
-
-    async def _renew(self, token: str) -> None:
+        if self.expires is None:
+            raise Refused("nothing to renew")
         found = await sync_to_async(tokens.verify)(token)
-        if self.expires is None or found.user != self.user:
-            raise Refused("another user's token" if self.expires is not None else "nothing to renew")
-        self.user, self.expires = found.user, found.expires
+        if found.user != self.user:
+            raise Refused("another user's token")
+        self.expires = max(self.expires, found.expires)
 
     def id(self) -> str | None:
         """Return a name for all sockets of one user, "users:7", by which `disconnect` closes them; None is for none."""

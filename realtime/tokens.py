@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,15 +60,14 @@ def verify(token: str | None) -> Token:
     if claims.expires <= time.time():
         raise BadToken("token expired")
     user = _active(claims.user)
-    if user is None or not hmac.compare_digest(claims.stamp, stamp(user)):
+    if user is None or not any(hmac.compare_digest(claims.stamp, one) for one in _stamps(user)):
         raise BadToken("token revoked")
     return Token(user, claims.expires)
 
 
 def stamp(user: Any) -> str:
     """Return what changes with a user's password; "" for users without one."""
-    make = getattr(user, "get_session_auth_hash", None)
-    return make()[:16] if make else ""
+    return next(_stamps(user))
 
 
 # private
@@ -94,3 +94,12 @@ def _active(key: str) -> Any:
     except (model.DoesNotExist, ValueError, TypeError):
         return None
     return user if user.is_active else None
+
+
+def _stamps(user: Any) -> Iterator[str]:
+    """Yield that of SECRET_KEY, then those of SECRET_KEY_FALLBACKS: what those have signed is good, too."""
+    if make := getattr(user, "get_session_auth_hash", None):
+        yield make()[:16]
+        yield from (old[:16] for old in user.get_session_auth_fallback_hash())
+    else:
+        yield ""

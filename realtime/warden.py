@@ -107,6 +107,7 @@ class Warden:
         self._members: set[Member] = set()
         self._by_id: dict[str, set[Member]] = {}
         self._recent: deque[tuple[float, Command]] = deque(maxlen=RECENT)
+        self._rechecked = 0.0  # when somebody was looked at again
         self._known: Id = (0, 0)  # the last command that was carried out
         self._wanted: list[float | None] = []  # reads that were asked for
         self._tasks: set[asyncio.Task[None]] = set()
@@ -120,6 +121,8 @@ class Warden:
         if member.id is not None:
             self._by_id.setdefault(member.id, set()).add(member)
         self.listen()
+        if self._rechecked >= member.began:
+            self._recheck(member.user_key, None)
         for heard, command in list(self._recent):
             if heard >= member.began:
                 self._carry_out(command, self._meant(command) & {member})
@@ -204,7 +207,10 @@ class Warden:
             logger.warning("this node cannot do what all were told to: %s", error)
             return
         loop = asyncio.get_running_loop()
-        self._recent.append((loop.time(), command))
+        if isinstance(command, Recheck):
+            self._rechecked = loop.time()
+        else:
+            self._recent.append((loop.time(), command))
         told = loop.time() - (time.time() - number[0] / 1000)  # by this loop's clock
         meant = self._meant(command)
         self._carry_out(command, {one for one in meant if slack is None or one.began <= told + slack})

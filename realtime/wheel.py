@@ -56,4 +56,7 @@ class Wheel:
             logger.warning("something held up the event loop for %.1f s: is it a handler that blocks?", late)
             return
         for member in list(self._members):
-            member.tick(now)
+            try:
+                member.tick(now)
+            except Exception:  # the others are looked at all the same
+                logger.exception("could not look at a socket")

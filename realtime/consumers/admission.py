@@ -92,5 +92,9 @@ async def _connected(
     name = None if kind.id is Socket.id else await node.workers.call(socket.id)  # a thread costs more than the rest
     if logger.isEnabledFor(logging.INFO):
         logger.info("CONNECTED %s as %s %s", scope["path"], name or "anyone", readable(params))
+    if not isinstance(name, str | None):
+        raise BadReturn(f'id returned {name!r:.80}; it returns a text, as "users:7", or None')
+    if not isinstance(socket.expires, int | float | None):
+        raise BadReturn(f"connect set expires to {socket.expires!r:.80}; it is a number of seconds since the epoch")
     socket.known_as = name
     return socket

@@ -65,9 +65,9 @@ class SocketConsumer(AsyncConsumer):
             abort=found.abort,
             began=began,
         )
-        if node.settings.FAST_LANE:
-            intake.divert(receive, connection.receive)
         try:
+            if node.settings.FAST_LANE:
+                intake.divert(receive, connection.receive)
             await self._listen(connection, receive)
         except asyncio.CancelledError:
             if isinstance(found, wire.Application) and found.is_aborted:

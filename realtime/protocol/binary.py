@@ -67,5 +67,8 @@ def _name(ref: Ref) -> str:
     """Return a ref as text; one that is none, a number say, as it is written."""
     if ref is None:
         return ""
-    value = msgspec.json.decode(ref)
+    try:
+        value = msgspec.json.decode(ref)
+    except (msgspec.DecodeError, RecursionError):  # 1e999, say: whatever the client sends it gets back
+        value = None
     return value if isinstance(value, str) else bytes(memoryview(ref)).decode()

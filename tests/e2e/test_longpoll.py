@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_phoenix_js import POLLS, PRODUCTION, find_node, perform
+from tests.e2e.playing import PRODUCTION, find_node, perform
+from tests.e2e.test_phoenix_js import POLLS
 from tests.servers import Server, servers
 
 LAB = {"DJANGO_SETTINGS_MODULE": "tests.e2e.settings"}
