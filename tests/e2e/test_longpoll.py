@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.playing import PRODUCTION, find_node, perform
-from tests.e2e.test_phoenix_js import POLLS
+from tests.e2e.test_phoenix_js import POLLS, SCRIPT
 from tests.servers import Server, servers
 
 LAB = {"DJANGO_SETTINGS_MODULE": "tests.e2e.settings"}
@@ -129,7 +129,7 @@ def test_a_server_that_ends_answers_the_polls_that_wait(
 @pytest.mark.parametrize("client", POLLS)
 def test_channels_come_back_after_a_restart(client: str, kind: str, engine: str, node: str) -> None:
     with Server(kind, **LAB, **PRODUCTION) as server:
-        came = perform(node, client, server, "serverRestarts", kill=server.stop, start=server.start)
+        came = perform(node, SCRIPT, client, server, "serverRestarts", kill=server.stop, start=server.start)
     assert came["states"] == ["joined", "joined"]
     assert came["meanwhile"] == ["ok", {}]
 
@@ -150,7 +150,7 @@ def test_channels_come_back_after_a_restart(client: str, kind: str, engine: str,
 def test_the_npm_package_polls_two_workers_of_one_port(
     two_workers: Server, node: str, scenario: str, came: Any
 ) -> None:
-    assert perform(node, "phoenix-longpoll", two_workers, scenario) == came
+    assert perform(node, SCRIPT, "phoenix-longpoll", two_workers, scenario) == came
 
 
 @pytest.fixture(scope="module")
