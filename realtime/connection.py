@@ -225,6 +225,8 @@ class Connection:
                 self._node.spawn(self._renew(message))
 
     async def _renew(self, message: Message) -> None:
+        if not self.is_open:
+            return
         try:
             await self._node.workers.call(self.socket.renew, _token(message.payload))
             reply = Reply("ok")

@@ -110,6 +110,7 @@ class Warden:
         self._rechecked = 0.0  # when somebody was looked at again
         self._known: Id = (0, 0)  # the last command that was carried out
         self._wanted: list[float | None] = []  # reads that were asked for
+        self._is_reading = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._listens = False
 
@@ -184,20 +185,23 @@ class Warden:
                there when the bell rang
         """
         self._wanted.append(slack)
-        if len(self._wanted) == 1:
+        if not self._is_reading:
+            self._is_reading = True
             self._spawn(self._catch_up())
 
     async def _catch_up(self) -> None:
         while self._wanted:
+            wanted, self._wanted = self._wanted, []  # what is asked for from now on needs another read
             try:
                 found = await self._call(orders.since(self._keys, self._known))
             except EngineUnavailable:
+                self._wanted += wanted
                 await asyncio.sleep(AGAIN)
                 continue
-            wanted, self._wanted = self._wanted, []
             slack = None if None in wanted else SKEW
             for number, command in found:
                 self._obey(number, command, slack)
+        self._is_reading = False
 
     def _obey(self, number: Id, data: bytes, slack: float | None) -> None:
         self._known = number

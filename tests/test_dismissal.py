@@ -16,6 +16,7 @@ from realtime import (
     InvalidTopic,
     Router,
     Socket,
+    abroadcast,
     adisconnect,
     akick,
     channel,
@@ -248,6 +249,68 @@ def test_what_is_told_is_kept_for_an_hour_and_not_for_ever() -> None:
     client = sync_client(conf.engine())
     tell(conf.keys(), Disconnect("users:nobody")).run(client)
     assert 3_500_000 < client.pttl(conf.keys().commands) <= 3_600_000
+
+
+async def test_what_is_told_while_it_reads_is_read_after_it(connect: Connect) -> None:
+    mine, others = await joined(connect, "7"), await joined(connect, "8")
+    node = Node.current()
+    call, has_read, go_on = node.warden._call, asyncio.Event(), asyncio.Event()
+
+    async def slow(asked: Any) -> Any:
+        found = await call(asked)
+        has_read.set()
+        await go_on.wait()
+        return found
+
+    node.warden._call = slow
+    await adisconnect("users:7")
+    await has_read.wait()
+    await adisconnect("users:8")
+    await others.ping()
+    go_on.set()
+    assert await mine.closed() == DISMISSED
+    assert await others.closed() == DISMISSED
+
+
+@pytest.mark.parametrize("verb", ["disconnect", "kick"])
+async def test_who_joins_again_meanwhile_gains_nothing(connect: Connect, verb: str) -> None:
+    """The channel that is replaced handles no more of what was sent to it, and the new join lets nobody in."""
+    wire = await joined(connect, "7", "t:a")
+    for number, event in enumerate(["slow", "next", "next"]):
+        await wire.send("1", str(number), "t:a", event, {})
+    await wire.send("9", "9", "t:a", "phx_join", {})
+    while Room.handled != ["slow"]:
+        await asyncio.sleep(0)
+    await wire.ping()  # the new join was read
+    if verb == "disconnect":
+        await adisconnect("users:7")
+        assert await wire.closed() == DISMISSED
+        Room.go.set()
+    else:
+        await akick("users:7", "t:a", "banned")
+        await wire.ping()
+        await heard(Node.current())
+        Room.go.set()
+        assert await wire.receive() == ["1", "1", "t:a", "phx_close", {"reason": "banned"}]
+        refusal = {"status": "error", "response": {"reason": "banned", "retry": False}}
+        assert await wire.receive() == ["9", "9", "t:a", "phx_reply", refusal]
+        assert await wire.receive() == ["9", "9", "t:a", "phx_close", {"reason": "banned"}]
+    await Node.current().idle()
+    assert Room.handled == ["slow"]
+    assert len(Room.ended) == 1
+
+
+async def test_who_is_kicked_hears_nothing_more_although_a_handler_goes_on(connect: Connect) -> None:
+    wire = await joined(connect, "7", "t:a")
+    await wire.send("1", "2", "t:a", "slow", {})
+    while not Room.handled:
+        await asyncio.sleep(0)
+    await akick("users:7", "t:a", "banned")
+    await wire.ping()
+    await heard(Node.current())
+    await abroadcast("t:a", "secret")
+    Room.go.set()
+    assert (await wire.receive())[3] == "phx_close"
 
 
 # kick

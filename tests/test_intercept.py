@@ -146,6 +146,62 @@ async def test_who_cannot_keep_up_with_what_it_intercepts_joins_again(
         object.__setattr__(node.settings, "MAILBOX", conf.Settings().MAILBOX)
 
 
+async def test_what_comes_while_one_is_intercepted_waits_behind_it(connect: Connect) -> None:
+    go, begun = asyncio.Event(), asyncio.Event()
+
+    class Waits(Open):
+        @handle_out("secret")
+        async def secret(self, payload: Any) -> Any:
+            begun.set()
+            await go.wait()
+            return payload
+
+    wire = await connect(routed(Waits))
+    await wire.join("t:a")
+    await abroadcast("t:a", "secret", {"n": 1})
+    await begun.wait()
+    await abroadcast("t:a", "open", {"n": 2})
+    go.set()
+    assert [(await wire.receive())[4]["n"] for _ in range(2)] == [1, 2]
+
+
+async def test_a_join_again_does_not_wait_for_what_is_to_be_intercepted(connect: Connect) -> None:
+    class Slow(Open):
+        @handle_out("much")
+        async def much(self, payload: Any) -> Any:
+            await asyncio.sleep(0.05)
+            return payload
+
+    wire = await connect(routed(Slow))
+    await wire.join("t:a")
+    await asyncio.gather(*(abroadcast("t:a", "much") for _ in range(60)))
+    await wire.send("2", "2", "t:a", "phx_join", {})
+    frames: list[Any] = []
+    while not frames or frames[-1][3] != "phx_reply":
+        frames.append(await wire.receive())
+    assert len(frames) < 20
+
+
+async def test_a_ref_that_is_no_value_harms_nobody_else(connect: Connect) -> None:
+    """Refs are bytes that come back as they came; a binary reply needs their text, in the middle of a dispatch."""
+
+    class Talks(Open):
+        @handle_in("say")
+        async def say(self, payload: Any) -> bytes:
+            await self.broadcast("said", {"n": payload})
+            return b"!"
+
+    hostile, ada = await connect(routed(Talks)), await connect(routed(Talks))
+    await hostile.join("t:a")
+    await ada.join("t:a")
+    await hostile.communicator.send_to(text_data='["1",1e999,"t:a","say",1]')
+    await ada.send("1", "5", "t:a", "say", 2)
+    assert [(await ada.receive())[4] for _ in range(2)] == [{"n": 1}, {"n": 2}]
+    assert await ada.communicator.receive_from() == b"\1\1\1\3\00215t:aok!"
+    assert (await hostile.receive())[4] == {"n": 1}
+    assert await hostile.communicator.receive_from() == b"\1\1\5\3\00211e999t:aok!"
+
+
 # handle_info
 
 
@@ -323,6 +379,41 @@ async def test_an_async_test_and_one_on_join_count_too(connect: Connect) -> None
     wire = await connect(routed(Hers, socket=with_user(SimpleNamespace(name="bob"))))
     await wire.send("1", "1", "t:a", "phx_join", {})
     assert await wire.receive() == ["1", "1", "t:a", "phx_reply", refused("not ada")]
+
+
+async def test_who_overrides_a_method_loses_no_requirement(connect: Connect) -> None:
+    class Lenient(Private):
+        async def delete(self) -> Any:
+            return {"deleted": "by anybody"}
+
+    wire = await connect(routed(Lenient, socket=with_user(somebody("chat.view_room"))))
+    await wire.join("t:a")
+    await wire.send("1", "2", "t:a", "delete", {})
+    assert await wire.receive() == ["1", "2", "t:a", "phx_reply", refused("forbidden")]
+
+
+def test_a_requirement_on_what_no_client_asks_for_is_a_mistake() -> None:
+    with pytest.raises(Misconfigured, match=r"Wrong\.secret: permission_required"):
+
+        class Wrong(Open):
+            @handle_out("secret")
+            @permission_required("chat.view_room")
+            async def secret(self, payload: Any) -> Any:
+                return payload
+
+
+async def test_what_subscribes_while_it_ends_is_unsubscribed(connect: Connect) -> None:
+    class Late(Open):
+        async def terminate(self, reason: str) -> None:
+            await self.subscribe("orders:7")
+
+    wire = await connect(routed(Late))
+    await wire.join("t:a")
+    await wire.send("1", "2", "t:a", "phx_leave", {})
+    await wire.receive()
+    await wire.receive()
+    await Node.current().idle()
+    assert Node.current().hub.topics() == []
 
 
 async def test_a_subclass_requires_what_its_base_does_and_more() -> None:

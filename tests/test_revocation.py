@@ -14,10 +14,11 @@ from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
+from django.core.exceptions import PermissionDenied
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from realtime import Channel, Router, Socket, channel, conf, handle_in, permission_required, tokens
+from realtime import Channel, Router, Socket, channel, conf, handle_in, permission_required, tokens, user_passes_test
 from realtime.engine.client import Engine
 from realtime.guard import Guard, _found
 from realtime.node import Node
@@ -260,6 +261,72 @@ async def test_a_permission_that_cannot_be_looked_up_ends_nothing(
     monkeypatch.setattr(get_user_model(), "has_perms", fail)
     await look(connect)
     await mine.ping()
+
+
+async def test_a_permission_test_that_hangs_holds_up_nobody_else(connect: Connect, pages: Client, ada: User) -> None:
+    asked: list[Any] = []
+
+    async def hang(user: Any) -> bool:
+        asked.append(user)
+        if len(asked) > 1:
+            await asyncio.Event().wait()
+        return True
+
+    @user_passes_test(hang)
+    class Guarded(Room):
+        pass
+
+    router = Router("/ws", [channel("t:<part:name>", Guarded)])
+    bob, his = await User.objects.acreate(username="bob"), Client()
+    await act(his.force_login, bob)
+    await connected(connect, pages, "t:a", router=router)
+    others = await connected(connect, his)
+    await act(recheck, user=ada)
+    while len(asked) < 2:
+        await asyncio.sleep(0.01)
+    await act(his.logout)
+    assert await others.closed() == GONE
+
+
+async def test_a_test_that_raises_permission_denied_ends_a_topic_too(
+    connect: Connect, pages: Client, ada: User
+) -> None:
+    allowed = [True]
+
+    def test(user: Any) -> bool:
+        if not allowed[0]:
+            raise PermissionDenied
+        return True
+
+    router = Router("/ws", [channel("t:<part:name>", user_passes_test(test)(type("Tested", (Room,), {})))])
+    mine = await connected(connect, pages, "t:a", router=router)
+    allowed.clear()
+    allowed.append(False)
+    await look(connect)
+    assert await mine.receive() == ["1", "1", "t:a", "phx_close", {"reason": "forbidden"}]
+
+
+class Proxy(User):
+    class Meta:
+        proxy = True
+        app_label = "auth"
+
+
+async def test_a_user_stays_the_object_that_connect_has_made_of_it(connect: Connect, pages: Client, ada: User) -> None:
+    class Own(Socket):
+        async def connect(self, params: dict[str, Any]) -> None:
+            self.user = await Proxy.objects.aget(pk=self.user.pk)
+            self.user.nick = "countess"
+
+    wire = await connected(connect, pages, router=Router("/ws", [], socket=Own))
+    await User.objects.aupdate(first_name="Ada")
+    await look(connect)
+    [member] = Node.current().guard._members
+    assert (type(member.user), member.user.nick, member.user.first_name) == (Proxy, "countess", "Ada")
+    user = await Proxy.objects.aget(pk=ada.pk)
+    user.is_active = False
+    await act(user.save)
+    assert await wire.closed() == GONE
 
 
 # What ends nothing

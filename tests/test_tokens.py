@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import Awaitable, Callable
@@ -147,6 +148,42 @@ async def test_a_socket_without_a_token_has_nothing_to_renew(connect: Connect, a
     assert await renewed(wire, {"token": tokens.sign(ada)}) == refused("nothing to renew")
 
 
+async def test_one_at_a_time_is_renewed_and_none_once_it_is_to_go(connect: Connect, ada: User) -> None:
+    go, renewals = asyncio.Event(), []
+
+    class Slow(Socket):
+        async def renew(self, token: str) -> None:
+            renewals.append(token)
+            await go.wait()
+
+    wire = await connect(routed(Slow))
+    for number in range(5):
+        await wire.send(None, str(number), "phoenix", "renew", {"token": str(number)})
+    answers = [await wire.receive() for _ in range(4)]
+    assert [frame[4] for frame in answers] == [refused("overloaded")] * 4
+    go.set()
+    assert (await wire.receive())[4] == OK
+    [member] = Node.current().wheel.members()
+    member.receive('[null,"9","phoenix","renew",{"token":"late"}]')  # type: ignore[attr-defined]
+    member.dismiss()  # type: ignore[attr-defined]
+    assert await wire.closed() == 4001
+    await Node.current().idle()
+    assert renewals == ["0"]
+
+
+async def test_an_older_token_shortens_nothing(connect: Connect, ada: User) -> None:
+    wire = await connected(connect, tokens.sign(ada, max_age=9000))
+    assert await renewed(wire, {"token": tokens.sign(ada, max_age=5)}) == OK
+    [member] = Node.current().wheel.members()
+    assert member.socket.expires > time.time() + 8000  # type: ignore[attr-defined]
+
+
+def test_a_token_outlives_a_change_of_the_key(ada: User, settings: Any) -> None:
+    token = tokens.sign(ada)
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another"
+    assert tokens.verify(token).user == ada
+
+
 async def test_an_author_may_have_tokens_of_another_kind(connect: Connect, ada: User) -> None:
     class Own(Socket):
         def renew(self, token: str) -> None:
@@ -168,6 +205,23 @@ async def test_a_token_is_in_no_log(connect: Connect, ada: User, caplog: pytest.
     await renewed(wire, {"token": token + "x"})
     await renewed(wire, {"token": tokens.sign(ada)})
     assert token[:20] not in caplog.text
+
+
+@pytest.mark.parametrize(("attribute", "wrong"), [("expires", "tomorrow"), ("name", 7)])
+async def test_what_connect_leaves_behind_is_checked(
+    connect: Connect, caplog: pytest.LogCaptureFixture, attribute: str, wrong: Any
+) -> None:
+    class Odd(Socket):
+        async def connect(self, params: dict[str, Any]) -> None:
+            if attribute == "expires":
+                self.expires = wrong
+
+        def id(self) -> Any:
+            return wrong if attribute == "name" else None
+
+    with pytest.raises(AssertionError, match="refused with 4403"):
+        await connect(routed(Odd))
+    assert f"{wrong!r}; it" in caplog.text
 
 
 # Told why

@@ -62,3 +62,18 @@ async def test_a_loop_that_was_held_up_is_told_of_and_blamed_on_nobody(
     await asyncio.wait_for(member.ticks.get(), 5)
     wheel.discard(member)
     assert "something held up the event loop for 0." in caplog.text
+
+
+async def test_a_member_that_fails_keeps_no_other_from_the_clock(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Member):
+        def tick(self, now: float) -> None:
+            raise TypeError
+
+    wheel, members = Wheel(0.01), [Broken(), Member(), Broken(), Member()]
+    for member in members:
+        wheel.add(member)
+    for member in members[1], members[3]:
+        await asyncio.wait_for(member.ticks.get(), 5)
+    for member in members:
+        wheel.discard(member)
+    assert "could not look at a socket" in caplog.text
