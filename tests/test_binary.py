@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from django.core import checks
 
 from realtime import Channel, InvalidEvent, Reply, Router, Unencodable, abroadcast, channel, handle_in
 from realtime.handlers import ReplyRef
+from realtime.protocol.serializers import V2
 from tests.wire import Wire
 
 Connect = Callable[..., Awaitable[Wire]]
@@ -172,3 +174,44 @@ async def test_a_binary_frame_of_an_old_client_ends_its_socket(connect: Connect)
     old = await connect(FILES, query="vsn=1.0.0")
     await old.communicator.send_to(bytes_data=binary("bytes", b""))
     assert await old.closed() == 4400
+
+
+# A version of a project's own
+
+
+class Shouting(V2):
+    """V2 that says one word in capitals."""
+
+    def fastlane(self, broadcast: Any) -> Any:
+        return str(super().fastlane(broadcast)).replace("one", "ONE")
+
+
+class Lacking:
+    def decode(self, frame: Any) -> Any: ...
+
+
+async def test_a_project_may_speak_a_version_of_its_own(connect: Connect, settings: Any) -> None:
+    settings.REALTIME = {**settings.REALTIME, "SERIALIZERS": {"3.0": "tests.test_binary.Shouting"}}
+    third, second = await connect(FILES, query="vsn=3.0.1"), await joined(connect)
+    await third.join("files:a")
+    await abroadcast("files:a", "news", {"n": "one"})
+    assert await received(second) == [None, None, "files:a", "news", {"n": "one"}]
+    assert await received(third) == [None, None, "files:a", "news", {"n": "ONE"}]
+
+
+@pytest.mark.parametrize(
+    ("serializers", "fault"),
+    [
+        ({"3.0": "tests.test_binary.Nothing"}, "cannot be made"),
+        ({"3.0": "tests.test_binary.Lacking"}, "lacks push, reply, close, error, fastlane"),
+        ({"3": "tests.test_binary.Shouting"}, "must be of versions like '3.0'"),
+        (["3.0"], "must be of type"),
+    ],
+    ids=["missing", "lacking", "version", "list"],
+)
+def test_a_version_that_cannot_be_spoken_is_told_before_anything_starts(
+    settings: Any, serializers: Any, fault: str
+) -> None:
+    settings.REALTIME = {**settings.REALTIME, "SERIALIZERS": serializers}
+    [found] = checks.run_checks(tags=["realtime"])
+    assert (found.id, fault in found.msg) == ("realtime.E001", True), found
