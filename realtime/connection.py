@@ -31,8 +31,10 @@ from .tokens import stamp
 
 logger = logging.getLogger("realtime.socket")
 
-# How long a close may take before the transport is aborted; how long the last frames may take before a close.
+# How long a close may take before the transport is aborted: of a peer that does not read, and of one that may yet
+# answer. And how long the last frames may take before a close.
 CLOSE_PATIENCE = 1.0
+ANSWER_PATIENCE = 10.0
 FLUSH_PATIENCE = 0.5
 CRASH_TIME = 60.0  # in which MAX_CRASHES of a topic are too many
 
@@ -266,14 +268,18 @@ class Connection:
         self._node.spawn(self._close_or_abort(code))
 
     async def _finish_and_close(self, code: int) -> None:
+        """Close; what the server makes of it is its own affair, for a peer that is cut off may not hear the code."""
+        self._gone = asyncio.Event()
         await self.finish()
-        await self._close_or_abort(code)
+        await self._close_safely(code)
+        try:
+            await asyncio.wait_for(self._gone.wait(), ANSWER_PATIENCE)
+        except TimeoutError:
+            self._abort()
 
     async def _close_or_abort(self, code: int) -> None:
-        self._gone = asyncio.Event()
         await self._close_safely(code)
-        with contextlib.suppress(TimeoutError):  # for the peer to answer, and for what waits before the close
-            await asyncio.wait_for(self._gone.wait(), CLOSE_PATIENCE)
+        await asyncio.sleep(CLOSE_PATIENCE)  # for the peer to answer, and for what waits before the close
         self._abort()
 
     async def _close_safely(self, code: int) -> None:

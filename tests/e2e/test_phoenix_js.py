@@ -304,6 +304,7 @@ def test_presence_tells_of_who_comes_changes_and_goes(play: Play) -> None:
     assert came["end"] == [["ada", ada]]
 
 
+@pytest.mark.parametrize("client", SOCKETS, indirect=True)  # a poll has no connection to lose
 def test_who_reconnects_was_never_away(play: Play) -> None:
     came = play("presenceAfterAReconnect")
     names = ["ada", "bob", "eve"]
