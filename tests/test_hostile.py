@@ -225,7 +225,7 @@ async def outputs(wire: Wire) -> AsyncIterator[dict[str, Any]]:
     while (output := await wire.communicator.receive_output(timeout=5))["type"] == "websocket.send":
         yield output
     assert output == {"type": "websocket.close", "code": 4029}
-    wire.was_closed()
+    await wire.hang_up(4029)
 
 
 @pytest.mark.usefixtures("flat")

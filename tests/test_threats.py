@@ -111,7 +111,7 @@ async def test_message_flood(connect: Connect) -> None:
     while (output := await wire.communicator.receive_output(timeout=5))["type"] == "websocket.send":
         assert json.loads(output["text"])[4]["response"]["reason"] == "too many messages"
     assert output["code"] == 4029
-    wire.was_closed()
+    await wire.hang_up(4029)
 
 
 @pytest.mark.parametrize("text", ["x" * 300_000, "[" * 100_000, '[1,1,"t:a","e",' + "9" * 200_000 + "}"])
