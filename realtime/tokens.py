@@ -80,7 +80,7 @@ def _claims(token: str | None) -> _Claims:
         if len(token) > LONGEST:
             raise signing.BadSignature
         return msgspec.convert(signing.Signer(salt=SALT).unsign_object(token), _Claims)
-    except (signing.BadSignature, ValueError):  # what was signed under an older form of it, too
+    except (signing.BadSignature, msgspec.ValidationError, ValueError):  # what was signed in an older form, too
         raise BadToken("token invalid") from None
 
 
