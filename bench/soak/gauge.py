@@ -24,6 +24,7 @@ ENGINE_MEMORY = 1 * MIB
 # What redis-py's pools may add when more happens at once than ever before. They never shrink, and there are two of 32
 # in a process: a large first crowd fills the one that joins go through; the other, of the leases, has two or three.
 POOLED = 32
+THREADS = 8  # of the pool, which gets another when those it has are busy
 
 # What a server has of its own comes when it is needed: the scripts that it has used, what it knows when it leads.
 KIND = 10
@@ -115,7 +116,7 @@ def is_empty(reading: Reading) -> bool:
 
 def server_grown(before: Server, after: Server) -> Iterator[str]:
     yield from more("tasks", before.tasks, after.tasks)
-    yield from more("threads", before.threads, after.threads)
+    yield from more("threads", before.threads, after.threads, THREADS)
     yield from more("file descriptors beside those to the engine", before.fds - before.engine, after.fds - after.engine)
     yield from more("connections to the engine", before.engine, after.engine, POOLED)
     yield from more("Python objects", before.blocks, after.blocks, BLOCKS)

@@ -26,6 +26,7 @@ logger = logging.getLogger("realtime.socket")
 
 Event = MutableMapping[str, Any]
 SUBPROTOCOL = "phoenix"
+HANG_UP = 1.0  # seconds after a close, where a server ends a connection only when its application returns
 TURN = 16  # frames of one socket that are read in a row
 
 
@@ -40,6 +41,7 @@ class SocketConsumer(AsyncConsumer):
 
     def __init__(self, router: Router | None = None) -> None:
         self._router = router or conf.router()
+        self._application: wire.Application | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self._send = send
@@ -55,6 +57,7 @@ class SocketConsumer(AsyncConsumer):
         await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
         lane = wire.find_lane(send) if node.settings.FAST_LANE else None
         found = lane or wire.find(send)
+        self._application = found if isinstance(found, wire.Application) else None
         connection = Connection(
             node,
             self._router,
@@ -107,6 +110,8 @@ class SocketConsumer(AsyncConsumer):
 
     async def _close(self, code: int) -> None:
         await self._send({"type": "websocket.close", "code": int(code)})
+        if self._application is not None:
+            asyncio.get_running_loop().call_later(HANG_UP, self._application.abort)
 
 
 def _subprotocol(scope: Scope) -> str | None:
