@@ -98,13 +98,20 @@ class Connection:
     def receive(self, frame: Frame) -> None:
         """Take one frame of the client; one that is none ends the socket."""
         try:
-            self._receive(frame)
+            self.take(frame)
         except ProtocolError as error:
-            logger.info("closed a socket with %d: %s", error.close_code, error.reason)
             self._lost()
-            self._node.spawn(self._finish_and_close(error.close_code))
+            self._node.spawn(self._hang_up_and_wait(error))
 
-    def _receive(self, frame: Frame) -> None:
+    async def hang_up(self, error: ProtocolError) -> None:
+        """Close a socket that cannot go on, once what was said to it is written."""
+        logger.info("closed a socket with %d: %s", error.close_code, error.reason)
+        self._lost()
+        await self.finish()
+        await self._close_safely(error.close_code)
+
+    def take(self, frame: Frame) -> None:
+        """Take one frame of the client. Raises ProtocolError when the socket cannot go on."""
         if not self.is_open:
             return
         self._heard = now = self._time()
@@ -160,11 +167,10 @@ class Connection:
     def dismiss(self, code: CloseCode = CloseCode.DISMISSED) -> None:
         if not self.is_open:
             return
-        logger.info("dismissed %s with %d", self.id or "a socket", code)
         self._lost()
         for actor in list(self._actors.values()):
             actor.end(CLOSED)  # what waits in its mailbox is not handled any more
-        self._node.spawn(self._finish_and_close(code))
+        self._node.spawn(self._hang_up_and_wait(ProtocolError(f"{self.id or 'it'} was dismissed", code)))
 
     @property
     def user(self) -> Any:
@@ -267,11 +273,10 @@ class Connection:
         self.outbox.close()
         self._node.spawn(self._close_or_abort(code))
 
-    async def _finish_and_close(self, code: int) -> None:
+    async def _hang_up_and_wait(self, error: ProtocolError) -> None:
         """Close; what the server makes of it is its own affair, for a peer that is cut off may not hear the code."""
         self._gone = asyncio.Event()
-        await self.finish()
-        await self._close_safely(code)
+        await self.hang_up(error)
         try:
             await asyncio.wait_for(self._gone.wait(), ANSWER_PATIENCE)
         except TimeoutError:

@@ -14,19 +14,20 @@ from channels.consumer import AsyncConsumer
 
 from .. import conf, intake, lifetime, wire
 from ..connection import Connection
-from ..exceptions import Refused
+from ..exceptions import ProtocolError, Refused
 from ..node import Node
 from ..outbox import DirectOutbox, Outbox, QueuedOutbox
 from ..protocol.messages import CloseCode, Frame
 from ..routing import Router
+from ..tasks import end
 from .admission import Scope, Told, admit, check_origin
 from .handshake import offered_token
 
 logger = logging.getLogger("realtime.socket")
 
 Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
 SUBPROTOCOL = "phoenix"
-HANG_UP = 1.0  # seconds after a close, where a server ends a connection only when its application returns
 TURN = 16  # frames of one socket that are read in a row
 
 
@@ -41,7 +42,7 @@ class SocketConsumer(AsyncConsumer):
 
     def __init__(self, router: Router | None = None) -> None:
         self._router = router or conf.router()
-        self._application: wire.Application | None = None
+        self._is_closed: asyncio.Event | None = None  # where we have to return then
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self._send = send
@@ -57,7 +58,6 @@ class SocketConsumer(AsyncConsumer):
         await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
         lane = wire.find_lane(send) if node.settings.FAST_LANE else None
         found = lane or wire.find(send)
-        self._application = found if isinstance(found, wire.Application) else None
         connection = Connection(
             node,
             self._router,
@@ -71,7 +71,11 @@ class SocketConsumer(AsyncConsumer):
         try:
             if node.settings.FAST_LANE:
                 intake.divert(receive, connection.receive)
-            await self._listen(connection, receive)
+            if isinstance(found, wire.Application):
+                self._is_closed = asyncio.Event()
+                await self._listen_until_closed(connection, receive, self._is_closed)
+            else:
+                await self._listen(connection, receive)
         except asyncio.CancelledError:
             if isinstance(found, wire.Application) and found.is_aborted:
                 return
@@ -96,22 +100,39 @@ class SocketConsumer(AsyncConsumer):
             return functools.partial(DirectOutbox, lane, turn=node.turn)
         return functools.partial(QueuedOutbox, self._write, wire=found)
 
-    async def _listen(self, connection: Connection, receive: Callable[[], Awaitable[Event]]) -> None:
+    async def _listen_until_closed(self, connection: Connection, receive: Receive, closed: asyncio.Event) -> None:
+        """Listen, and return once we have closed: some servers end a connection with its application only."""
+        listening, closing = (
+            asyncio.ensure_future(self._listen(connection, receive)),
+            asyncio.ensure_future(closed.wait()),
+        )
+        try:
+            await asyncio.wait({listening, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if listening.done():
+                listening.result()
+        finally:
+            await end(listening, closing)
+
+    async def _listen(self, connection: Connection, receive: Receive) -> None:
         for number in itertools.count(1):
             event = await receive()
             if event["type"] == "websocket.disconnect":
                 return
             if number % TURN == 0:
                 await asyncio.sleep(0)  # where much has come in, `receive` does not wait, and others would have to
-            connection.receive(intake.frame_of(event))
+            try:
+                connection.take(intake.frame_of(event))
+            except ProtocolError as error:
+                await connection.hang_up(error)  # by this task: granian may not close while another one receives
+                return
 
     async def _write(self, frame: Frame) -> None:
         await self._send({"type": "websocket.send", "text" if isinstance(frame, str) else "bytes": frame})
 
     async def _close(self, code: int) -> None:
         await self._send({"type": "websocket.close", "code": int(code)})
-        if self._application is not None:
-            asyncio.get_running_loop().call_later(HANG_UP, self._application.abort)
+        if self._is_closed is not None:
+            self._is_closed.set()
 
 
 def _subprotocol(scope: Scope) -> str | None:
