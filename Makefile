@@ -42,7 +42,8 @@ test: venv node_modules/.package-lock.json
 # Where the engine's kind may make a difference.
 ENGINE_TESTS = tests/engine tests/registry tests/testing tests/test_hub.py tests/test_channels.py tests/test_publish.py \
 	tests/test_topics.py tests/test_membership.py tests/test_topicserver.py tests/test_topics_command.py \
-	tests/test_hostile.py tests/test_threats.py tests/e2e/test_cluster.py tests/e2e/test_candidates.py
+	tests/test_hostile.py tests/test_threats.py tests/test_presence.py tests/test_attendance.py tests/test_dismissal.py \
+	tests/test_longpoll.py tests/e2e/test_cluster.py tests/e2e/test_candidates.py
 
 test-redis test-cluster: test-%: venv
 	REALTIME_TEST_ENGINE=$* $(RUN) -m pytest $(ENGINE_TESTS) $(PYTEST)
