@@ -60,8 +60,8 @@ class Client(Protocol):
         """Forget the actor; `unread` came too late for it."""
 
 
-class Outgoing(msgspec.Struct, frozen=True):
-    """A broadcast of the topic that goes through the channel's hands: handle_out asks for it, or for one before it."""
+class Overheard(msgspec.Struct, frozen=True):
+    """A broadcast that comes into the mailbox, beside the client's messages."""
 
     broadcast: Broadcast
 
@@ -70,14 +70,12 @@ class Outgoing(msgspec.Struct, frozen=True):
         return self.broadcast.event
 
 
-class Info(msgspec.Struct, frozen=True):
-    """A broadcast of another topic that the channel hears."""
+class Outgoing(Overheard, frozen=True):
+    """One of the topic that goes through the channel's hands: handle_out asks for it, or for one before it."""
 
-    broadcast: Broadcast
 
-    @property
-    def event(self) -> str:
-        return self.broadcast.event
+class Info(Overheard, frozen=True):
+    """One of another topic that the channel hears."""
 
 
 class Actor:
@@ -109,7 +107,7 @@ class Actor:
         self.is_over = False
         self._over: asyncio.Future[None] | None = None  # for those who wait for it
         self.intercepts = bool(self.instance.route.channel.interceptors)
-        self._mailbox: list[Message | Outgoing | Info] = [join.message]
+        self._mailbox: list[Message | Overheard] = [join.message]
         self._outgoing = 0  # in the mailbox
         self._ears: dict[str, _Ear] = {}
         self.guest: Guest | None = None
@@ -199,7 +197,7 @@ class Actor:
         else:
             self.sink.put(Burst(self.serializer.fastlane(broadcast)))
 
-    def inform(self, item: Outgoing | Info) -> None:
+    def inform(self, item: Overheard) -> None:
         """Hand over what is no message of the client. None is skipped: who is too slow for them joins again."""
         if self.is_over:
             return
@@ -297,7 +295,7 @@ class Actor:
             return not any(isinstance(item, Message) for item in self._mailbox)
         return self._ending in GONE or (self._ending is not None and self.joined)
 
-    async def _handle(self, item: Message | Outgoing | Info) -> None:
+    async def _handle(self, item: Message | Overheard) -> None:
         try:
             if not isinstance(item, Message):
                 await self._overhear(item)
@@ -478,7 +476,7 @@ class Actor:
 
     # Broadcasts
 
-    async def _overhear(self, item: Outgoing | Info) -> None:
+    async def _overhear(self, item: Overheard) -> None:
         if isinstance(item, Outgoing):
             await self._pass_on(item.broadcast)
         else:

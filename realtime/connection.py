@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from .actor import CLOSED, DRAINING, DUPLICATE, Actor
+from .answers import refusal_response
 from .exceptions import ProtocolError, Refused
 from .framing import Burst
 from .guard import hashed, is_guarded
@@ -239,7 +240,7 @@ class Connection:
             await self._node.workers.call(self.socket.renew, _token(message.payload))
             reply = Reply("ok")
         except Refused as refusal:
-            reply = Reply("error", refusal.response)
+            reply = Reply("error", refusal_response(refusal, type(self.socket).__name__))
         except Exception:
             logger.exception("%s crashed in renew", type(self.socket).__name__)
             reply = Reply("error", {"reason": "renew crashed"})

@@ -24,6 +24,7 @@ from realtime.guard import Guard, _found
 from realtime.node import Node
 from realtime.revocation import recheck
 from tests.test_channels import OK
+from tests.test_dismissal import heard
 from tests.test_tokens import TokenSocket, offer
 from tests.wire import Wire
 
@@ -81,9 +82,7 @@ async def connected(connect: Connect, pages: Client, *topics: str, router: Route
     wire: Wire = await connect(router, headers=cookie(pages))
     for topic in topics:
         await wire.join(topic)
-    warden = Node.current().warden
-    while warden._tasks:  # until it hears what all are told
-        await asyncio.wait(set(warden._tasks))
+    await heard(Node.current())
     return wire
 
 
