@@ -7,14 +7,14 @@ import contextlib
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
 from django.apps import apps
 from django.conf import settings
 
-from .tasks import end, spawn
+from .tasks import Tasks
 from .tokens import stamp
 from .workers import Workers
 
@@ -65,12 +65,12 @@ class Guard:
         self._users: set[str | None] = set()  # whose sockets are to be looked at; None for everybody's
         self._sessions: set[str] = set()
         self._woken = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def add(self, member: Guarded) -> None:
         self._members.add(member)
         if not self._tasks:
-            self._spawn(self._run())
+            self._tasks.spawn(self._run())
 
     def discard(self, member: Guarded) -> None:
         self._members.discard(member)
@@ -85,14 +85,9 @@ class Guard:
             asyncio.get_running_loop().call_later(ONCE_MORE, self._ask, user, session)
 
     async def aclose(self) -> None:
-        await end(*self._tasks)
+        await self._tasks.aclose()
 
     # private
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = spawn(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _ask(self, user: str | None, session: str | None) -> None:
         if session is None:
@@ -139,7 +134,7 @@ class Guard:
                 else:
                     take_over(member.user, users[member.user.pk])
                     staying.append(member)
-            self._spawn(_recheck(staying))  # apart, for a test of the project's that hangs must hold up nobody
+            self._tasks.spawn(_recheck(staying))  # apart, for a test of the project's that hangs must hold up nobody
 
 
 async def _recheck(members: Sequence[Guarded]) -> None:

@@ -27,3 +27,15 @@ async def end(*tasks: asyncio.Task[Any] | None) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=AGAIN)
+
+
+class Tasks(set[asyncio.Task[None]]):
+    """The tasks of one owner that still run, and end with it."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = spawn(work)
+        self.add(task)
+        task.add_done_callback(self.discard)
+
+    async def aclose(self) -> None:
+        await end(*self)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -17,7 +17,7 @@ from .engine.orders import Id
 from .engine.scripts import Call
 from .engine.subscriptions import Bus
 from .exceptions import EngineUnavailable
-from .tasks import end, spawn
+from .tasks import Tasks
 
 logger = logging.getLogger("realtime.node")
 
@@ -111,7 +111,7 @@ class Warden:
         self._known: Id = (0, 0)  # the last command that was carried out
         self._wanted: list[float | None] = []  # reads that were asked for
         self._is_reading = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._listens = False
 
     def add(self, member: Member) -> None:
@@ -132,7 +132,7 @@ class Warden:
         """Hear what every node is told from now on; once is enough. A server does before it has any socket."""
         if not self._listens:
             self._listens = True
-            self._spawn(self._begin())
+            self._tasks.spawn(self._begin())
 
     def discard(self, member: Member) -> None:
         self._members.discard(member)
@@ -142,7 +142,7 @@ class Warden:
                 del self._by_id[member.id or ""]
 
     async def aclose(self) -> None:
-        await end(*self._tasks)
+        await self._tasks.aclose()
 
     # For the bus
 
@@ -161,11 +161,6 @@ class Warden:
         if isinstance(command, Kick) and command.user is not None:
             return {member for member in self._members if member.user_key == command.user}
         return self._by_id.get(command.id or "", set())
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = spawn(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _begin(self) -> None:
         while True:
@@ -187,7 +182,7 @@ class Warden:
         self._wanted.append(slack)
         if not self._is_reading:
             self._is_reading = True
-            self._spawn(self._catch_up())
+            self._tasks.spawn(self._catch_up())
 
     async def _catch_up(self) -> None:
         while self._wanted:
