@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import sys
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-import msgspec
 from django.core.exceptions import PermissionDenied
 
-from .answers import event_reply, join_reply, refusal_response
+from .answers import FORBIDDEN, REFUSALS, blame, event_reply, join_reply, refusal, without_engine
 from .attendance import Guest
-from .exceptions import EngineFull, EngineUnavailable, Refused
+from .exceptions import EngineUnavailable, Refused
+from .forgotten import tell_forgotten
 from .framing import Burst
 from .handlers import Channel, Handler, ReplyRef, Requirement
 from .hub import Sink
 from .logs import readable
+from .mailbox import Mailbox
 from .node import Node
 from .order import Order
+from .overheard import Ear, Outgoing, Overheard
 from .payloads import encode_event
 from .protocol.messages import JOIN, LEAVE, PRESENCE_STATE, Broadcast, Frame, Message, Payload, Ref, Reply
 from .protocol.serializers import Serializer
 from .protocol.session import Join
 from .routing import Match
 from .socket import Socket
-from .tasks import spawn
 
 logger = logging.getLogger("realtime.channel")
 
@@ -35,7 +34,6 @@ logger = logging.getLogger("realtime.channel")
 LEFT, CLOSED, DRAINING, DUPLICATE = "left", "closed", "draining", "duplicate join"
 CRASH, RESYNC, REFUSED = "crash", "resync", "refused"
 GONE = {CLOSED, DRAINING}
-FORBIDDEN = {"reason": "forbidden"}
 TOO_OFTEN = {"reason": "crashes too often"}
 AHEAD = 64  # what a channel may have to say behind broadcasts that are under way
 
@@ -60,26 +58,8 @@ class Client(Protocol):
         """Forget the actor; `unread` came too late for it."""
 
 
-class Overheard(msgspec.Struct, frozen=True):
-    """A broadcast that comes into the mailbox, beside the client's messages."""
-
-    broadcast: Broadcast
-
-    @property
-    def event(self) -> str:
-        return self.broadcast.event
-
-
-class Outgoing(Overheard, frozen=True):
-    """One of the topic that goes through the channel's hands: handle_out asks for it, or for one before it."""
-
-
-class Info(Overheard, frozen=True):
-    """One of another topic that the channel hears."""
-
-
-class Actor:
-    """One joined topic of one socket: a mailbox, and a task only while there is something in it.
+class Actor(Mailbox[Message | Overheard]):
+    """One joined topic of one socket, with its mailbox.
 
     It is the Port of its Channel and the Subscriber of the hub. The join is the first message of its mailbox, and makes
     the Channel; frames that come from the hub meanwhile are held until the client has its reply.
@@ -87,14 +67,15 @@ class Actor:
 
     # One lives for each topic of each socket.
     __slots__ = (
-        *("_client", "_close", "_ears", "_ending", "_entered", "_held", "_made", "_mailbox", "_node", "_order"),
-        *("_outgoing", "_over", "_previous", "_task", "channel", "guest", "id", "instance", "intercepts", "is_over"),
-        *("joined", "ref", "serializer", "sink", "topic"),
+        *("_client", "_close", "_ears", "_ending", "_entered", "_held", "_made", "_node", "_order", "_outgoing"),
+        *("_previous", "channel", "guest", "id", "instance", "intercepts", "joined", "ref", "serializer", "sink"),
+        "topic",
     )
 
     channel: Channel
 
     def __init__(self, join: Join[Match], client: Client, node: Node, previous: Actor | None) -> None:
+        super().__init__(join.message)
         self.instance = join.instance
         self.topic = join.instance.topic
         self.id = node.new_id()
@@ -104,12 +85,9 @@ class Actor:
         self._previous = previous
         self.joined = False
         self.ref: ReplyRef | None = None
-        self.is_over = False
-        self._over: asyncio.Future[None] | None = None  # for those who wait for it
         self.intercepts = bool(self.instance.route.channel.interceptors)
-        self._mailbox: list[Message | Overheard] = [join.message]
         self._outgoing = 0  # in the mailbox
-        self._ears: dict[str, _Ear] = {}
+        self._ears: dict[str, Ear] = {}
         self.guest: Guest | None = None
         self._held: list[Burst] = []
         self.sink: Sink = _Held(self._held)
@@ -118,19 +96,17 @@ class Actor:
         self._entered = False  # join has returned, so terminate is owed
         self._ending: str | None = None
         self._close: dict[str, Any] | None = None  # the payload of a phx_close to send at the end
-        self._task: asyncio.Task[None] | None = None
         self._wake()
 
     # For the socket
 
     def deliver(self, message: Message) -> None:
         """Hand over a message of this topic; it is read after those before it."""
-        if len(self._mailbox) >= self._node.settings.MAILBOX and message.event != LEAVE:
+        if len(self._items) >= self._node.settings.MAILBOX and message.event != LEAVE:
             overloaded = Reply("error", {"reason": "overloaded"})
             self.sink.put(Burst(self._reply(message.ref, overloaded)))
             return
-        self._mailbox.append(message)
-        self._wake()
+        self._put(message)
 
     def end(self, reason: str) -> None:
         """End once the running handler has returned; a socket that is gone comes before every other reason."""
@@ -161,7 +137,7 @@ class Actor:
         self._node.hub.unsubscribe(self.topic, self)
         for topic in list(self._ears):
             self.unsubscribe(topic)
-        self._mailbox = [item for item in self._mailbox if isinstance(item, Message)]
+        self._items = [item for item in self._items if isinstance(item, Message)]
 
     async def recheck(self) -> None:
         """End it where the user does not meet any more what was required to get in."""
@@ -174,18 +150,6 @@ class Actor:
                 self.expel(FORBIDDEN["reason"])
             except Exception:  # what cannot be found out is no reason to go
                 logger.exception("%s failed to tell whether %r may stay", self._name, self.topic)
-
-    async def wait(self, limit: float) -> None:
-        """Return when it is over. What runs longer than `limit` is cancelled; a thread cannot be, and is left alone."""
-        if self.is_over:
-            return
-        if self._over is None:
-            self._over = asyncio.get_running_loop().create_future()
-        await asyncio.wait([self._over], timeout=limit)
-        if self._task is not None and not self.is_over:
-            logger.warning("%s on %r did not return within %g s", self._name, self.topic, limit)
-            self._task.cancel()
-            await asyncio.wait([self._over], timeout=limit)
 
     # For the hub
 
@@ -201,10 +165,9 @@ class Actor:
         """Hand over what is no message of the client. None is skipped: who is too slow for them joins again."""
         if self.is_over:
             return
-        self._mailbox.append(item)
-        if len(self._mailbox) > self._node.settings.MAILBOX + AHEAD:
+        self._put(item)
+        if len(self._items) > self._node.settings.MAILBOX + AHEAD:
             self.resync()
-        self._wake()
 
     def resync(self) -> None:
         if self.joined and self._ending is None:  # else nothing has been promised to the client yet
@@ -249,7 +212,7 @@ class Actor:
 
     async def subscribe(self, topic: str) -> None:
         if topic not in self._ears:
-            ear = self._ears[topic] = _Ear(self, self._node.new_id())
+            ear = self._ears[topic] = Ear(self, self._node.new_id())
             try:
                 await self._node.hub.subscribe(topic, ear)
             except BaseException:
@@ -268,31 +231,11 @@ class Actor:
 
     # The mailbox
 
-    def _wake(self) -> None:
-        if self._task is None and not self.is_over:
-            self._task = spawn(self._run())
-
-    async def _run(self) -> None:
-        try:
-            while not self.is_over:
-                if self._is_due():
-                    await self._finish()
-                elif self._mailbox:
-                    await self._handle(self._mailbox.pop(0))
-                else:
-                    break
-        except asyncio.CancelledError:  # by `wait`, whose time is over, or by a loop that ends
-            self._ending = self._ending or CLOSED
-            await self._finish()
-            raise
-        finally:
-            self._task = None
-
     def _is_due(self) -> bool:
         """Return whether to end now: a join that has begun is answered first, unless nobody is there to hear it."""
         if self._ending == DUPLICATE:
             # What was sent before the new join was meant for this instance.
-            return not any(isinstance(item, Message) for item in self._mailbox)
+            return not any(isinstance(item, Message) for item in self._items)
         return self._ending in GONE or (self._ending is not None and self.joined)
 
     async def _handle(self, item: Message | Overheard) -> None:
@@ -312,11 +255,11 @@ class Actor:
             self._end_without(error, item.event)
         except Exception as error:
             logger.exception("%s crashed on %r in %r", self._name, item.event, self.topic)
-            self._crash(self._blame("channel_crash", error))
+            self._crash(blame("channel_crash", error, debug=self._node.debug))
 
     def _end_without(self, error: BaseException, event: str) -> None:
         logger.warning("%s ended on %r in %r: %s", self._name, event, self.topic, error)  # it says all there is to know
-        self._crash(_without_engine(error))
+        self._crash(without_engine(error))
 
     def _crash(self, reason: dict[str, Any]) -> None:
         self._node.hub.unsubscribe(self.topic, self)
@@ -373,22 +316,18 @@ class Actor:
                 if self.guest is not None:
                     await self.guest.enter()
             return reply
-        except Refused as refusal:
-            return self._refuse(REFUSED, refusal_response(refusal, self._name))
-        except PermissionDenied:
-            return self._refuse(REFUSED, FORBIDDEN)
-        except EngineUnavailable as error:
-            return self._refuse(REFUSED, _without_engine(error))
+        except REFUSALS as error:
+            return self._refuse(REFUSED, refusal(error, self._name))
         except Exception as error:
             logger.exception("%s crashed in join of %r", self._name, self.topic)
             return self._refuse(CRASH, self._join_crashed(error))
 
     def _join_crashed(self, error: Exception) -> dict[str, Any]:
-        blame = self._blame("join crashed", error)
+        response = blame("join crashed", error, debug=self._node.debug)
         if self._client.crashed(self.topic):
-            return blame
+            return response
         self._close = TOO_OFTEN  # after the reply, on which clients would try again
-        return {**blame, "retry": False}
+        return {**response, "retry": False}
 
     def _refuse(self, ending: str, response: Any) -> Reply:
         if self._ending not in GONE:
@@ -445,12 +384,8 @@ class Actor:
             if handler.requirements:
                 await self._require(handler.requirements)
             reply = event_reply(await self._call(handler, message.payload), handler.name)
-        except Refused as refusal:
-            reply = Reply("error", refusal_response(refusal, self._name))
-        except PermissionDenied:
-            reply = Reply("error", FORBIDDEN)
-        except EngineUnavailable as error:
-            reply = Reply("error", _without_engine(error))
+        except REFUSALS as error:
+            reply = Reply("error", refusal(error, self._name))
         finally:
             self.ref = None
         # Written now: should that fail, this channel crashes, and not whoever its broadcasts were on the way for.
@@ -460,7 +395,7 @@ class Actor:
     def _handled(self, ref: Ref, frame: Frame | None) -> None:
         """Answer a message whose broadcasts are through, or have failed."""
         if fault := self._order.fault():
-            frame = self._reply(ref, Reply("error", _without_engine(fault)))
+            frame = self._reply(ref, Reply("error", without_engine(fault)))
         if frame is not None:
             self._client.send(frame)
 
@@ -508,24 +443,14 @@ class Actor:
         self._made = [] if self._node.debug else None
         result = await self._node.workers.run(handler.is_async, handler.function, (self.channel, *arguments), params)
         if self._made:
-            await self._look_for_forgotten(handler, self._made)
+            await tell_forgotten(handler.name, self._made)
         self._made = None
         return result
-
-    async def _look_for_forgotten(self, handler: Handler, made: list[Coroutine[Any, Any, None]]) -> None:
-        """Say which push, reply or broadcast of a handler was made and never awaited; nothing else would."""
-        await asyncio.sleep(0)  # what was handed to a task has begun by then
-        while made:
-            coroutine = made.pop()
-            # Two references are ours, here and in the call: who holds another may yet await it.
-            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED and sys.getrefcount(coroutine) <= 2:
-                coroutine.close()
-                verb = coroutine.cr_code.co_name  # type: ignore[attr-defined]
-                logger.error("%s forgot an await: write `await self.%s(…)`", handler.name, verb)
 
     # The end
 
     async def _finish(self) -> None:
+        self._ending = self._ending or CLOSED  # it was cancelled
         if self._ending not in GONE:
             await self._order.drained()
         self._node.hub.unsubscribe(self.topic, self)
@@ -534,7 +459,7 @@ class Actor:
         try:
             if self._entered:
                 self._entered = False
-                await self._terminate(self._ending or CLOSED)
+                await self._terminate(self._ending)
                 if self._ending != REFUSED:
                     self._log("LEFT", self._ending)
             if self._close is not None:
@@ -542,12 +467,7 @@ class Actor:
         finally:
             for topic in list(self._ears):
                 self.unsubscribe(topic)
-            self.is_over = True
-            if self._over is not None:
-                self._over.set_result(None)
-            unread = [item for item in self._mailbox if isinstance(item, Message)]
-            self._mailbox.clear()
-            self._client.ended(self, unread)
+            self._client.ended(self, [item for item in self._shut() if isinstance(item, Message)])
 
     @property
     def _may_come_back(self) -> bool:
@@ -566,12 +486,6 @@ class Actor:
 
     # private
 
-    def _blame(self, reason: str, error: Exception) -> dict[str, Any]:
-        """Return what the client is told of an exception: a short reason; its text only to the developer."""
-        return (
-            {"reason": reason, "detail": f"{type(error).__name__}: {error}"} if self._node.debug else {"reason": reason}
-        )
-
     def _log(self, what: str, more: object) -> None:
         if self.instance.route.channel.log:
             logger.info("%s %s %s %s", what, self.topic, self._name, more)
@@ -580,28 +494,12 @@ class Actor:
     def was_replaced(self) -> bool:
         return self._ending == DUPLICATE
 
+    def __str__(self) -> str:
+        return f"{self._name} on {self.topic!r}"
+
     @property
     def _name(self) -> str:
         return self.instance.route.channel.__name__
-
-
-class _Ear:
-    """What hears another topic for a channel."""
-
-    __slots__ = ("_actor", "id", "intercepts", "serializer", "sink")
-
-    def __init__(self, actor: Actor, name: str) -> None:
-        self._actor = actor
-        self.id = name
-        self.serializer = actor.serializer
-        self.sink = actor.sink
-        self.intercepts = True
-
-    def hear(self, broadcast: Broadcast) -> None:
-        self._actor.inform(Info(broadcast))
-
-    def resync(self) -> None:
-        self._actor.resync()
 
 
 class _Held:
@@ -611,7 +509,3 @@ class _Held:
 
     def __init__(self, held: list[Burst]) -> None:
         self.put = held.append
-
-
-def _without_engine(error: BaseException) -> dict[str, Any]:
-    return {"reason": "overloaded" if isinstance(error, EngineFull) else "unavailable"}

@@ -7,12 +7,18 @@ import logging
 from typing import Any
 
 import msgspec
+from django.core.exceptions import PermissionDenied
 
-from .exceptions import BadReturn, Refused, Unencodable
+from .exceptions import BadReturn, EngineFull, EngineUnavailable, Refused, Unencodable
 from .payloads import BYTES, encode, encode_reply
 from .protocol.messages import Reply
 
 logger = logging.getLogger("realtime.channel")
+
+FORBIDDEN = {"reason": "forbidden"}
+
+# What is no crash of a handler: its client is answered an error, and the channel lives on.
+REFUSALS = (Refused, PermissionDenied, EngineUnavailable)
 
 PAYLOAD = "a payload (dict, Struct, dataclass, list, text or number)"
 RIGHT = {
@@ -42,13 +48,29 @@ def event_reply(result: Any, name: str) -> Reply | None:
     return encode_reply("ok", result)
 
 
-def refusal_response(refusal: Refused, name: str) -> msgspec.Raw:
+def refusal_response(error: Refused, name: str) -> msgspec.Raw:
     """Return what a refusal says; that it cannot be sent must not make it a crash."""
     try:
-        return encode(refusal.response)
-    except Unencodable as error:
-        logger.error("%s refused with what cannot be sent: %s", name, error)
+        return encode(error.response)
+    except Unencodable as fault:
+        logger.error("%s refused with what cannot be sent: %s", name, fault)
         return encode({"reason": "refused"})
+
+
+def refusal(error: BaseException, name: str) -> msgspec.Raw | dict[str, Any]:
+    """Return the response to what one of REFUSALS has ended."""
+    if isinstance(error, Refused):
+        return refusal_response(error, name)
+    return FORBIDDEN if isinstance(error, PermissionDenied) else without_engine(error)
+
+
+def without_engine(error: BaseException) -> dict[str, Any]:
+    return {"reason": "overloaded" if isinstance(error, EngineFull) else "unavailable"}
+
+
+def blame(reason: str, error: Exception, *, debug: bool) -> dict[str, Any]:
+    """Return what the client is told of a crash: a short reason; the exception's text only to the developer."""
+    return {"reason": reason, "detail": f"{type(error).__name__}: {error}"} if debug else {"reason": reason}
 
 
 def _check(result: Any, name: str, kind: str) -> None:

@@ -14,7 +14,7 @@ import realtime
 PACKAGE = Path(realtime.__file__).parent
 
 FLOORS = [
-    {"exceptions", "import_name", "tasks", "turn", "lanes", "echoes", "order"},
+    {"exceptions", "import_name", "tasks", "turn", "lanes", "echoes", "order", "mailbox", "forgotten"},
     {"protocol"},
     {"payloads", "answers", "logs", "handlers", "tokens", "socket", "routing", "importing", "shadows", "signatures"},
     {
@@ -26,6 +26,7 @@ FLOORS = [
         "polled",
         "polls",
         "hub",
+        "overheard",
         "membership",
         "warden",
         "silence",
