@@ -1,85 +1,101 @@
-"""Gathering: short calls that block and come together share a thread, and so Django's connection to the database."""
+"""Gathering: questions that block and come together are asked together, by one thread over one connection."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
-from django.db import close_old_connections
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from .tasks import spawn
-from .workers import Workers, call_soon
+from .workers import Workers
 
-SHARE = 16  # calls that wait for each thread, before there is another
-PATIENCE = 0.05  # seconds that they wait at most, as long as there may be another
-MOST = 64  # that one thread does, before a handler may have it
+PATIENCE = 0.01  # seconds that questions wait for others, where some were asked just now
+HURRY = 0.05  # seconds that they wait at most for those that are being asked
+SHARE = 16  # that wait for no others
+MOST = 64  # that are asked together; more would keep a thread from the handlers
+
+# Takes questions of one kind and returns for each its answer, or the exception that it is answered with. Blocks.
+Asks: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 class Gathering:
-    """Calls in the threads of `workers`, on at most `size` of them. Use it on one loop.
+    """Asks in the threads of `workers`, in at most `size` of them. Use it on one loop.
 
-    After a restart every client is back at once, and each asks for its session and user. A thread for each would have
-    to be fetched, and where CONN_MAX_AGE is 0 would connect to the database anew.
+    After a restart every client is back at once, and each brings a session to look up. One alone waits for nothing.
     """
 
     def __init__(self, workers: Workers, size: int) -> None:
         self._workers = workers
         self._size = size
         self._running = 0
+        self._ended_at = -PATIENCE
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Any], Asks, Any]] = deque()
 
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function in a thread, and return what it returns."""
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append((done, partial(function, *args)))
-        self._start(1 + len(self._waiting) // SHARE)
-        return await done
+    async def call(self, asks: Asks, question: Any) -> Any:
+        """Return the answer to one question, or raise it."""
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting.append((answer, asks, question))
+        self._look()
+        return await answer
 
     # private
 
-    def _start(self, wanted: int) -> None:
-        """Have so many threads at work, and one more for those who have waited too long."""
-        if self._waiting and self._running < min(self._size, wanted):
-            self._running += 1
-            spawn(self._work())
-        elif self._waiting and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._hurry)
+    def _look(self) -> None:
+        """Ask what is to be asked now, and see to the rest in a while."""
+        loop = asyncio.get_running_loop()
+        while len(self._waiting) >= self._enough(loop.time()) and self._running < self._size:
+            self._start(loop)
+        if self._waiting and self._timer is None and self._running < self._size:
+            self._timer = loop.call_later(HURRY if self._running else PATIENCE, self._hurry, loop)
 
-    def _hurry(self) -> None:
+    def _enough(self, now: float) -> int:
+        """Return how many need not wait for others."""
+        if self._running:
+            return MOST
+        return SHARE if now - self._ended_at < PATIENCE else 1
+
+    def _hurry(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        self._start(self._running + 1)
+        if self._waiting and self._running < self._size:
+            self._start(loop)
+        self._look()
 
-    async def _work(self) -> None:
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._running += 1
+        asks = self._waiting[0][1]
+        batch: list[tuple[asyncio.Future[Any], Any]] = []
+        while self._waiting and len(batch) < MOST and self._waiting[0][1] is asks:
+            answer, _, question = self._waiting.popleft()
+            batch.append((answer, question))
+        spawn(self._ask(loop, asks, batch))
+
+    async def _ask(
+        self, loop: asyncio.AbstractEventLoop, asks: Asks, batch: Sequence[tuple[asyncio.Future[Any], Any]]
+    ) -> None:
+        found: Sequence[Any] = [RuntimeError("the loop has ended")] * len(batch)
         try:
-            await self._workers.run(False, self._work_off, (asyncio.get_running_loop(),), {})
+            found = await self._workers.call(asks, [question for _, question in batch])
+        except Exception as error:
+            found = [error] * len(batch)
         finally:
+            for (answer, _), result in zip(batch, found, strict=True):
+                _settle(answer, result)
             self._running -= 1
-            self._start(1)
-
-    def _work_off(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Make the calls that wait, one after the other; in a thread."""
-        for _ in range(MOST):
-            try:
-                done, call = self._waiting.popleft()
-            except IndexError:
-                return
-            try:
-                call_soon(loop, _settle, done, call(), None)
-            except BaseException as error:
-                close_old_connections()  # those that broke; the next call must not find them
-                call_soon(loop, _settle, done, None, error)
+            self._ended_at = loop.time()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._look()
 
 
-def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if done.done():  # nobody waits any more
+def _settle(answer: asyncio.Future[Any], result: Any) -> None:
+    if answer.done():  # nobody waits any more
         return
-    if error is None:
-        done.set_result(result)
-    elif isinstance(error, Exception) and not isinstance(error, StopIteration):
-        done.set_exception(error)
+    if not isinstance(result, BaseException):
+        answer.set_result(result)
+    elif isinstance(result, Exception) and not isinstance(result, StopIteration):
+        answer.set_exception(result)
     else:  # a future cannot carry it, and a loop would end of it
-        done.set_exception(RuntimeError(f"{error!r} in a thread"))
+        answer.set_exception(RuntimeError(f"{result!r} in a thread"))

@@ -17,7 +17,7 @@ from ..protocol.messages import REFUSED, RESERVED_TOPIC, Frame
 from ..protocol.serializers import Serializer, serializer_for
 from ..routing import Router
 from ..socket import Socket
-from .auth import has_session, load_user
+from .auth import has_session, load_user, load_users
 from .handshake import origin_refusal, query_params
 
 logger = logging.getLogger("realtime.socket")
@@ -80,7 +80,7 @@ async def _connected(
 ) -> Socket:
     """The same, but raises whatever it raises."""
     if has_session(scope):
-        await node.gathering.call(load_user, scope)
+        await node.gathering.call(load_users, scope)
     else:
         load_user(scope)  # asks nobody
     socket = router.socket(scope, params)
