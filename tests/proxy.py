@@ -70,16 +70,27 @@ class Proxy:
         if not self._open:
             writer.transport.abort()
             return
-        if isinstance(self.target, str):
-            far_reader, far_writer = await asyncio.open_unix_connection(self.target)
-        else:
-            far_reader, far_writer = await asyncio.open_connection(*self.target)
+        try:
+            far_reader, far_writer = await self._reach()
+        except OSError:  # nobody is there
+            writer.transport.abort()
+            return
         ends = {writer, far_writer}
         self._writers |= ends
         for source, sink, answers in ((reader, far_writer, False), (far_reader, writer, True)):
             task = asyncio.create_task(self._pump(source, sink, ends, answers))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the target."""
+        if isinstance(self.target, str):
+            return await asyncio.open_unix_connection(self.target)
+        return await asyncio.open_connection(*self.target)
+
+    def _asked(self, data: bytes) -> bytes:
+        """Return what is passed on of what a client has sent at once."""
+        return data
 
     async def _pump(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, ends: set[asyncio.StreamWriter], answers: bool
@@ -89,6 +100,8 @@ class Proxy:
             while data := await source.read(65536):
                 if sink in self._frozen:
                     continue
+                if not answers:
+                    data = self._asked(data)
                 if self._answers_lost if answers else self._asks_lost:
                     self._broken |= ends
                     continue

@@ -8,7 +8,7 @@ const find = id => document.getElementById(id);
 const {socket: mount, topic} = find("chat").dataset;
 const box = find("message");
 
-const socket = new Socket(mount);
+const socket = new Socket(mount, {longPollFallbackMs: 2_500});
 const username = new Username(find("username"));
 const room = socket.channel(topic, () => ({username: username.current}));
 

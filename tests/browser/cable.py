@@ -9,15 +9,14 @@ from typing import Any
 
 from tests.proxy import Proxy
 
-HOST = "127.0.0.1"
 PATIENCE = 30.0
 
 
 class Cable:
     """A way to a server that can be cut (connections break, new ones work) and unplugged (nothing works)."""
 
-    def __init__(self, port: int) -> None:
-        self._proxy = Proxy((HOST, port))
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
         self._loop = asyncio.new_event_loop()  # in a thread: the browser has the main one
         self._thread = threading.Thread(target=self._loop.run_forever)
 

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests import engines
 from tests.browser.cable import Cable
 from tests.browser.visitor import Visitor
+from tests.proxy import Proxy
 from tests.servers import Server
 
 NAMES = [
@@ -69,7 +70,7 @@ def server(chromium_path: str, engine_url: str) -> Iterator[Server]:
 @pytest.fixture
 def cable(server: Server) -> Iterator[Cable]:
     """A way to the server that can be cut."""
-    with Cable(server.port) as cable:
+    with Cable(Proxy(("127.0.0.1", server.port))) as cable:
         yield cable
 
 

@@ -351,6 +351,13 @@ def held(name: str) -> int:
     return int(sync_client(conf.engine()).scard(partition.held(name)))
 
 
+def fading(*names: str) -> int:
+    """Return how many entries of presence in these topics the engine keeps for those whose grace runs."""
+    client, keys = sync_client(conf.engine()), conf.keys()
+    records = (client.hkeys(keys.of(name).presences(name)) for name in names)
+    return sum(field.startswith(b"\x1f\x1f") for fields in records for field in fields)
+
+
 def members() -> dict[str, dict[int, int]]:
     """Return topic -> pid of a node -> how many listen there, of every topic that somebody is in."""
     found = {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import pytest
 
@@ -176,13 +175,7 @@ async def lose(guests: list[Guest], web: Web) -> None:
     for guest in guests:
         guest.lose()
     [name] = names_of(web)
-    record = conf.keys().of(ALL).presences(ALL)
-
-    def fading() -> int:
-        fields: dict[bytes, Any] = sync_client(conf.engine()).hgetall(record)
-        return sum(field.startswith(b"\x1f\x1f") for field in fields)
-
-    await until(lambda: fading() == keys_of(guests).total() == tracked(name), "all of them to fade")
+    await until(lambda: nodes.fading(ALL) == keys_of(guests).total() == tracked(name), "all of them to fade")
 
 
 async def come_back(cluster: Cluster, guests: list[Guest], web: Web) -> None:

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
 
-import {connected, fakePage, recorder, reports, setUp} from "./fakes.mjs";
+import {Socket} from "../../realtime/static/realtime/realtime.js";
+import {connected, FakeWebSocket, fakePage, recorder, reports, setUp} from "./fakes.mjs";
 
 const MESSAGE_FRAME = '[null,"9","t","e",{}]';
 
@@ -72,6 +73,40 @@ test("the default wait is random", t => {
   elapse(10);
   assert.equal(conns.length, 2);
 });
+
+/** Numbers from 0 up to 1 by a known formula, the same in each run. */
+function* chances() {
+  for (let seed = 1; ; seed = seed * 48_271 % 2_147_483_647) yield seed / 2_147_483_647;
+}
+
+for (const [code, cause] of [[1006, "were cut off"], [1012, "lost a server that restarts"], [4012, "were drained"]]) {
+  test(`two thousand clients that all ${cause} come back spread over the whole first wait`, t => {
+    const {elapse} = setUp(t);
+    const numbers = chances();
+    t.mock.method(Math, "random", () => numbers.next().value);
+    let dialled = 0;
+    class Transport extends FakeWebSocket {
+      constructor(...args) {
+        super(...args);
+        dialled += 1;
+      }
+    }
+    const sockets = Array.from({length: 2_000}, () => new Socket("ws://host/ws", {transport: Transport}));
+    t.after(() => sockets.forEach(socket => socket.disconnect()));
+    sockets.forEach(socket => socket.connect());
+    sockets.forEach(({conn}) => conn.opens());
+    sockets.forEach(({conn}) => conn.closes(code));
+    dialled = 0;
+    elapse(50);
+    const shares = Array.from({length: 9}, () => {
+      const before = dialled;
+      elapse(50);
+      return dialled - before;
+    });
+    assert.equal(dialled, 2_000);
+    assert.ok(shares.every(share => share > 100 && share < 350), `in each 50 ms: ${shares}`);
+  });
+}
 
 test("params that throw at a reconnect are reported, and tried again later", t => {
   const errors = reports(t);
