@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from realtime.engine.keys import Keys
 from realtime.node import Node
 from realtime.routing import Router
 from tests import engines
+from tests.servers import ROOT, manage
 from tests.wire import Wire
 
 
@@ -24,6 +26,22 @@ def engine_url() -> Iterator[str]:
     """An engine that only these tests use: the embedded one, or what REALTIME_TEST_ENGINE names."""
     with engines.of_the_tests() as url:
         yield url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The file that is the database of the processes that tests start: never the one of a chat that runs beside."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("database") / "db.sqlite3"
+        patch.setenv("DATABASE", str(path))
+        yield path
+
+
+@pytest.fixture(scope="session")
+def migrated(database: Path) -> Path:
+    """The same, with its tables, for those whose processes need them."""
+    manage(ROOT, {**os.environ, "DJANGO_SETTINGS_MODULE": "chatty.settings"}, "migrate", "--verbosity", "0")
+    return database
 
 
 @pytest.fixture(autouse=True)

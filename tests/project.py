@@ -109,5 +109,6 @@ def copied() -> Path:
 
 def environment() -> dict[str, str]:
     """The environment of a developer: no REDIS_URL, and nothing of this test run's."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("REDIS_URL", "DJANGO_SETTINGS_MODULE")}
+    ours = ("REDIS_URL", "DATABASE", "DJANGO_SETTINGS_MODULE")
+    kept = {key: value for key, value in os.environ.items() if key not in ours}
     return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}

@@ -136,6 +136,7 @@ async def test_by_hand_it_stands_beside_an_ordinary_consumer() -> None:
     await stop(ours, theirs)
 
 
+@pytest.mark.django_db
 async def test_by_hand_it_finds_the_projects_router() -> None:
     wire = await opened(SocketConsumer.as_asgi(), "/ws/websocket?vsn=2.0.0")
     await wire.send("1", "1", "rooms:lobby", "phx_join", {})

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from chatty.channels.rooms import MESSAGE_LENGTH, NAME_LENGTH
+from chatty.models import FORGET_EVERY, HISTORY, MESSAGE_LENGTH, NAME_LENGTH, Message, Room
 from realtime import Refused, broadcast
 from realtime.testing import AsyncRealtimeClient, ClientChannel, RealtimeClient
+
+pytestmark = pytest.mark.django_db  # what is said is stored
+
+
+ADA = {"username": "ada", "guest": False}
 
 
 @pytest.fixture
 def lobby(realtime_client: RealtimeClient) -> ClientChannel:
+    """A guest that says that it is ada, in the lobby."""
     return realtime_client.connect().join("rooms:lobby", {"username": "ada"})
+
+
+@pytest.fixture
+def user() -> User:
+    return User.objects.create(username="ada")
+
+
+@pytest.fixture
+def ada(realtime_client: RealtimeClient, user: User) -> ClientChannel:
+    """The account of that name, in the lobby."""
+    return realtime_client.connect(user=user).join("rooms:lobby", {"username": "somebody else"})
 
 
 # Joins
@@ -63,7 +81,8 @@ def test_a_message_reaches_all_and_is_answered(realtime_client: RealtimeClient, 
     ref = lobby.push("new:message", {"username": "ada", "content": " hi "})
     lobby.assert_reply(ref, "ok", lambda response: response == {})
     for room in (lobby, bob):
-        room.assert_push("new:message", {"username": "ada", "content": "hi"})
+        said = room.assert_push("new:message", {"username": "ada", "content": "hi", "at": str})
+        assert Message.objects.get(pk=said["id"]).content == "hi"
 
 
 def test_messages_come_in_order(lobby: ClientChannel) -> None:
@@ -123,3 +142,180 @@ async def test_a_user_who_is_logged_in_is_let_in_as_well(async_realtime_client: 
     socket = await async_realtime_client.connect(user=User(pk=7, username="ada"))
     room = await socket.join("rooms:lobby", {"username": "ada"})
     await room.assert_broadcast("user:entered", {"username": "ada"})
+
+
+# Names
+
+
+def test_an_account_speaks_under_its_own_name_whatever_it_claims(ada: ClientChannel) -> None:
+    ada.assert_push("user:entered", ADA)
+    ada.push("new:message", {"username": "bob", "content": "hi"})
+    ada.assert_push("new:message", {**ADA, "content": "hi"})
+
+
+def test_a_guest_may_call_itself_anything_and_is_a_guest(ada: ClientChannel, realtime_client: RealtimeClient) -> None:
+    guest = realtime_client.connect().join("rooms:lobby", {"username": "ada"})
+    ada.assert_push("user:entered", {"username": "ada", "guest": True})
+    guest.push("new:message", {"username": "ada", "content": "hi", "guest": False})
+    ada.assert_push("new:message", {"username": "ada", "guest": True})
+
+
+def test_what_no_database_keeps_is_taken_out(lobby: ClientChannel) -> None:
+    lobby.push("new:message", {"username": "\0ada\0", "content": "a\0b"})
+    lobby.assert_push("new:message", {"username": "ada", "content": "ab"})
+
+
+# Who is here
+
+
+def test_who_comes_in_is_told_who_is_here(ada: ClientChannel, realtime_client: RealtimeClient) -> None:
+    guest = realtime_client.connect().join("rooms:lobby", {"username": "bob"})
+    state = guest.assert_push("presence_state")
+    assert speakers(state) == [ADA, {"username": "bob", "guest": True}]
+    ada.assert_push("presence_diff", lambda diff: speakers(diff["joins"]) == [{"username": "bob", "guest": True}])
+
+
+def test_two_tabs_of_an_account_are_one_person_and_two_guests_are_two(
+    ada: ClientChannel, user: User, realtime_client: RealtimeClient
+) -> None:
+    realtime_client.connect(user=user).join("rooms:lobby")
+    for _ in range(2):
+        last = realtime_client.connect().join("rooms:lobby", {"username": "bob"})
+    state = last.assert_push("presence_state")
+    assert sorted(len(entry["metas"]) for entry in state.values()) == [1, 1, 2]
+    assert len(state[str(user.pk)]["metas"]) == 2
+
+
+def test_a_guest_is_the_same_person_by_its_secret_which_nobody_else_sees(realtime_client: RealtimeClient) -> None:
+    entry = {"username": "bob", "secret": "0123456789abcdef"}
+    for _ in range(2):
+        room = realtime_client.connect().join("rooms:lobby", entry)
+    state = room.assert_push("presence_state")
+    [(key, entry)] = state.items()
+    assert len(entry["metas"]) == 2
+    assert "0123456789abcdef" not in str(state)
+    thief = realtime_client.connect().join("rooms:lobby", {"secret": key})
+    assert len(thief.assert_push("presence_state")) == 2
+
+
+def test_a_secret_is_neither_short_nor_long(realtime_client: RealtimeClient) -> None:
+    for secret in ("x" * 15, "x" * 65):
+        with pytest.raises(Refused, match="bad payload"):
+            realtime_client.connect().join("rooms:lobby", {"secret": secret})
+
+
+@pytest.mark.parametrize("event", ["new:message", "typing"])
+def test_a_guest_that_takes_another_name_is_here_under_it(lobby: ClientChannel, event: str) -> None:
+    lobby.push(event, {"username": "bob", "content": "hi"})
+    lobby.assert_push("presence_diff", lambda diff: speakers(diff["joins"]) == [{"username": "bob", "guest": True}])
+
+
+# Typing
+
+
+def test_the_others_are_told_who_types_by_the_name_that_the_server_knows(
+    ada: ClientChannel, lobby: ClientChannel
+) -> None:
+    ref = ada.push("typing", {"username": "bob"})
+    lobby.assert_push("typing", lambda speaker: speaker == ADA)
+    ada.refute_push("typing")
+    ada.refute_reply(ref)
+    assert not Message.objects.exists()
+
+
+# History
+
+
+def test_who_comes_in_is_sent_what_was_said_before_the_oldest_first(
+    ada: ClientChannel, realtime_client: RealtimeClient
+) -> None:
+    assert ada.assert_push("history") == {"messages": [], "more": False}
+    for content in ("one", "two"):
+        ada.push("new:message", {"content": content})
+    said = [ada.assert_push("new:message", {"content": content}) for content in ("one", "two")]
+    guest = realtime_client.connect().join("rooms:lobby")
+    assert guest.assert_push("history") == {"messages": said, "more": False}
+
+
+@pytest.mark.parametrize(
+    ("missed", "sent", "more"), [(0, 0, False), (3, 3, False), (HISTORY, HISTORY, False), (HISTORY + 1, HISTORY, True)]
+)
+def test_who_comes_back_is_sent_what_it_missed_or_told_that_there_was_more(
+    realtime_client: RealtimeClient, missed: int, sent: int, more: bool
+) -> None:
+    ids = store(5 + missed)
+    room = realtime_client.connect().join("rooms:lobby", {"after": ids[4]})
+    history = room.assert_push("history")
+    assert [message["id"] for message in history["messages"]] == ids[len(ids) - sent :]
+    assert history["more"] is more
+
+
+@pytest.mark.parametrize("after", [-1, 2**63, 2**80, 1.5, "7", True, [7]])
+def test_a_rejoin_after_what_is_no_message_is_refused(realtime_client: RealtimeClient, after: Any) -> None:
+    with pytest.raises(Refused, match="bad payload"):
+        realtime_client.connect().join("rooms:lobby", {"after": after})
+
+
+@pytest.mark.parametrize("after", [None, 0, 2**63 - 1])
+def test_a_rejoin_after_any_id_is_answered(realtime_client: RealtimeClient, after: int | None) -> None:
+    store(1)
+    history = realtime_client.connect().join("rooms:lobby", {"after": after}).assert_push("history")
+    assert len(history["messages"]) == (0 if after else 1)
+
+
+def test_what_an_account_said_that_is_no_more_stays_and_is_nobodys(
+    ada: ClientChannel, user: User, realtime_client: RealtimeClient
+) -> None:
+    ada.push("new:message", {"content": "hi"})
+    ada.assert_push("new:message")
+    user.delete()
+    history = realtime_client.connect().join("rooms:lobby").assert_push("history")
+    assert [(one["username"], one["guest"], one["content"]) for one in history["messages"]] == [("ada", True, "hi")]
+
+
+def test_a_room_keeps_its_last_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatty.models.KEPT", 3)
+    cellar = Room.objects.open(User.objects.create(username="bob"), "cellar").slug
+    elsewhere = Message.objects.say(cellar, None, "bob", "elsewhere")
+    ids = store(10)
+    Message.objects.forget_oldest(None)
+    assert [message.pk for message in Message.objects.order_by("pk")] == [elsewhere.pk, *ids[-3:]]
+
+
+def test_now_and_then_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatty.models.KEPT", 3)
+    with patch("random.randrange", side_effect=[1, 1, 1, 1, 1, 0]) as dice:
+        for _ in range(6):
+            Message.objects.say(None, None, "ada", "hi")
+    assert Message.objects.count() == 3
+    dice.assert_called_with(FORGET_EVERY)
+
+
+# Queries
+
+
+def test_a_join_of_the_lobby_and_a_message_are_one_query_each(
+    realtime_client: RealtimeClient, lobby: ClientChannel, django_assert_num_queries: Any
+) -> None:
+    store(HISTORY)
+    with patch("random.randrange", return_value=1):
+        with django_assert_num_queries(1):
+            realtime_client.connect().join("rooms:lobby").assert_push("history")
+            realtime_client.settle()
+        with django_assert_num_queries(1):
+            lobby.assert_reply(lobby.push("new:message", {"content": "hi"}))
+        with django_assert_num_queries(0):
+            lobby.push("typing", {})
+            realtime_client.settle()
+
+
+def speakers(entries: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return who is present by name, without the refs."""
+    found = [meta for entry in entries.values() for meta in entry["metas"]]
+    return sorted(({k: meta[k] for k in ("username", "guest")} for meta in found), key=lambda meta: meta["username"])
+
+
+def store(count: int) -> list[int]:
+    """Let so many messages have been said in the lobby, and return their ids."""
+    made = [Message(username="ada", content=str(number)) for number in range(count)]
+    return [message.pk for message in Message.objects.bulk_create(made)]

@@ -33,8 +33,7 @@ export class Status {
     this._show("refused", `Refused: ${reason}`);
     this._disable();
     this._page.querySelector("#reason").textContent = reason;
-    this._page.querySelector("#log").hidden = true;
-    this._page.querySelector("#bottom").hidden = true;
+    for (const part of ["#people", "#log", "#bottom"]) this._page.querySelector(part).hidden = true;
     this._refusal.hidden = false;
     this._refusal.focus(); // it was in the form, which is gone
   }

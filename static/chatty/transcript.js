@@ -1,9 +1,16 @@
+import {Bookmark} from "./bookmark.js";
 import {element} from "./element.js";
+import {person} from "./person.js";
+import {Sequence} from "./sequence.js";
 
 const LONGEST = 500;
+const GAP = "Earlier messages are not shown";
 const NEAR = 40; // pixels from the end that still count as being there
 
-/** What was said and who came in. It follows what is new, unless the reader went back to read. */
+/**
+ * What was said, in the order of the messages' ids and each once, and who came in. It follows what is new, unless the
+ * reader went back to read.
+ */
 export class Transcript {
   /**
    * @param {HTMLElement} scroller
@@ -15,31 +22,67 @@ export class Transcript {
     this._list = list;
     this._newer = newer;
     this._following = true;
+    this._said = new Sequence();
+    this._bookmark = new Bookmark();
     scroller.addEventListener("scroll", () => this._scrolled());
     newer.addEventListener("click", () => this._catchUp());
     new ResizeObserver(() => this._follow()).observe(scroller); // a keyboard on the screen takes half of it
   }
 
-  said({username, content}) {
-    this._add("said", [
-      element("bdi", {class: "who"}, username || "anon"),
-      element("span", {class: "what", dir: "auto"}, content),
-    ]);
+  /** Return, for each join, the id of the message after which the history is to begin; undefined at first. */
+  resume() {
+    return this._bookmark.resume();
   }
 
-  entered({username}) {
-    this._add("entered", [element("span", {class: "what"}, element("bdi", {}, username || "anon"), " entered")]);
+  /** @param {{id?: number, username?: string, guest?: boolean, content: string, at?: string}} message */
+  said(message) {
+    if (this._said.has(message.id)) return; // it came with the history, too
+    const item = line("said", message.at, [
+      element("span", {class: "by"}, ...person(message)),
+      element("span", {class: "what", dir: "auto"}, message.content),
+    ]);
+    if (message.id === undefined) { // it is from outside, and was not stored
+      this._insert(item);
+    } else {
+      this._insert(item, this._said.next(message.id));
+      this._said.add(message.id, item);
+      this._bookmark.heard(message.id);
+    }
+    this._cut();
+  }
+
+  /**
+   * Take what was said before, or while we were away.
+   *
+   * @param {{messages: object[], more: boolean}} history  with `more`, something is missing before the first
+   */
+  came({messages, more}) {
+    messages.forEach(message => this.said(message));
+    const first = this._said.get(messages[0]?.id);
+    if (more && first) first.before(element("li", {class: "gap"}, element("span", {class: "what"}, GAP)));
+    this._bookmark.caughtUp();
+    // From now on it is read out as it comes; the conversation of yesterday is not.
+    requestAnimationFrame(() => this._scroller.setAttribute("aria-live", "polite"));
+  }
+
+  entered(speaker) {
+    this._insert(line("entered", undefined, [element("span", {class: "what"}, ...person(speaker), " entered")]));
+    this._cut();
   }
 
   // private
 
-  _add(kind, parts) {
-    const now = new Date();
-    const time = now.toLocaleTimeString([], {hour: "2-digit", minute: "2-digit"});
-    const spaced = parts.flatMap(part => [part, " "]); // for those who hear or copy it
-    this._list.append(element("li", {class: kind}, ...spaced, element("time", {datetime: now.toISOString()}, time)));
-    while (this._list.childElementCount > LONGEST) this._list.firstElementChild.remove();
+  /** @param {Node} [next]  what it stands before; without it, it is the last */
+  _insert(item, next = null) {
+    this._list.insertBefore(item, next);
     this._newer.hidden = this._following;
+  }
+
+  _cut() {
+    while (this._list.childElementCount > LONGEST) {
+      this._said.dropFirst(this._list.firstElementChild);
+      this._list.firstElementChild.remove();
+    }
     this._follow();
   }
 
@@ -59,4 +102,19 @@ export class Transcript {
     this._follow();
     this._scroller.focus({preventScroll: true}); // the button that had it is gone
   }
+}
+
+// private
+
+/** Return a line of the transcript. Between its parts is space, for those who hear or copy it. */
+function line(kind, at, parts) {
+  const said = at === undefined ? new Date() : new Date(at);
+  const spaced = parts.flatMap(part => [part, " "]);
+  return element("li", {class: kind}, ...spaced, element("time", {datetime: said.toISOString()}, shown(said)));
+}
+
+/** Return the time of day, after the day where that is another one. */
+function shown(moment) {
+  const day = moment.toDateString() === new Date().toDateString() ? {} : {month: "short", day: "numeric"};
+  return moment.toLocaleString([], {...day, hour: "2-digit", minute: "2-digit"});
 }

@@ -1,11 +1,12 @@
 const ANONYMOUS = "anon";
 const KEY = "chatty:username";
 
-/** Who is writing: what the field says now, remembered for the next visit. */
+/** Who is writing: what the field says now, remembered for the next visit. That of an account is fixed. */
 export class Username {
   /** @param {HTMLInputElement} field */
   constructor(field) {
     this._field = field;
+    if (field.readOnly) return;
     field.value ||= recall();
     field.addEventListener("input", () => remember(this._field.value));
   }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +63,15 @@ def engine_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(autouse=True)
+def nothing_said(migrated: Path) -> None:
+    """No test finds in the lobby what was said in one before it."""
+    with closing(sqlite3.connect(migrated, timeout=20, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM chatty_message")
+
+
 @pytest.fixture(scope="session")
-def server(chromium_path: str, engine_url: str) -> Iterator[Server]:
+def server(chromium_path: str, engine_url: str, migrated: Path) -> Iterator[Server]:
     with Server("runserver", REDIS_URL=engine_url, DJANGO_SETTINGS_MODULE="tests.browser.settings") as server:
         yield server
 

@@ -1,6 +1,5 @@
-"""The chat's settings, for a server that leaves nothing behind."""
+"""The chat's settings, with notes beside its rooms."""
 
 from chatty.settings import *  # noqa: F403
 
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 REALTIME = {"ROUTER": "tests.browser.routing.router"}

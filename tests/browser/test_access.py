@@ -65,7 +65,8 @@ def test_a_visitor_can_start_to_type_at_once(visit: Visit) -> None:
 def test_tab_reaches_everything_in_the_order_of_reading(visit: Visit) -> None:
     page = visit().enter().page
     page.get_by_role("link", name="chatty").focus()
-    for role, name in [("log", "Messages"), ("textbox", "Name"), ("textbox", "Message"), ("button", "Send")]:
+    links = [("link", "Log in"), ("link", "Sign up")]
+    for role, name in [*links, ("log", "Messages"), ("textbox", "Name"), ("textbox", "Message"), ("button", "Send")]:
         page.keyboard.press("Tab")
         expect(page.get_by_role(role, name=name, exact=True)).to_be_focused()
 
@@ -73,7 +74,7 @@ def test_tab_reaches_everything_in_the_order_of_reading(visit: Visit) -> None:
 def test_whoever_has_the_focus_is_seen_to_have_it(visit: Visit) -> None:
     page = visit().enter().page
     page.get_by_role("link", name="chatty").focus()
-    for _ in range(4):
+    for _ in range(6):
         page.keyboard.press("Tab")
         outline = page.evaluate("getComputedStyle(document.activeElement).outline")
         assert "solid 3px" in outline or "3px solid" in outline
@@ -96,6 +97,7 @@ def test_every_part_has_a_role_and_every_field_a_label(visit: Visit) -> None:
     for role, name in [
         ("heading", "lobby"),
         ("log", "Messages"),
+        ("list", "Who is here"),
         ("textbox", "Name"),
         ("textbox", "Message"),
         ("button", "Send"),
@@ -110,7 +112,7 @@ def test_every_part_has_a_role_and_every_field_a_label(visit: Visit) -> None:
 def test_a_message_reads_as_a_sentence(visit: Visit) -> None:
     ada = visit().enter("ada")
     ada.say("hello")
-    expect(ada.page.locator("#messages .said")).to_have_text(re.compile(r"^ada hello \d"))
+    expect(ada.page.locator("#messages .said")).to_have_text(re.compile(r"^ada guest hello \d"))
 
 
 def test_a_refused_visitor_is_brought_to_the_reason(visit: Visit) -> None:

@@ -38,7 +38,7 @@ def test_two_visitors_see_what_both_say_in_one_order_and_once(visit: Visit) -> N
 def test_who_enters_is_announced_to_those_already_there(visit: Visit) -> None:
     ada = visit().enter("ada")
     visit().enter("bob")
-    expect(ada.page.locator("#messages .entered .what").last).to_have_text("bob entered")
+    expect(ada.page.locator("#messages .entered .what").last).to_have_text("bob guest entered")
 
 
 def test_a_shell_broadcasts_to_everybody(visit: Visit, server: Server) -> None:
@@ -86,7 +86,7 @@ def test_a_name_is_remembered(visit: Visit) -> None:
     ada.name.fill("ada")
     ada.go().expect_state("connected")
     expect(ada.name).to_have_value("ada")
-    expect(ada.page.locator("#messages .entered .what").last).to_have_text("ada entered")
+    expect(ada.page.locator("#messages .entered .what").last).to_have_text("ada guest entered")
 
 
 def test_a_new_name_is_used_from_then_on(visit: Visit, cable: Cable) -> None:
@@ -95,7 +95,7 @@ def test_a_new_name_is_used_from_then_on(visit: Visit, cable: Cable) -> None:
     ada.say("hello")
     bob.expect_heard(("ada lovelace", "hello"))
     cable.cut()
-    expect(bob.page.locator("#messages .entered .what").last).to_have_text("ada lovelace entered")
+    expect(bob.page.locator("#messages .entered .what").last).to_have_text("ada lovelace guest entered")
 
 
 def test_a_name_needs_no_storage(visit: Visit) -> None:
@@ -265,7 +265,7 @@ def test_a_name_that_enters_never_becomes_html(visit: Visit) -> None:
     bob = visit().enter("bob")
     visit().enter("<img src=x onerror=alert(1)>")
     entered = bob.page.locator("#messages .entered .what").last
-    expect(entered).to_have_text("<img src=x onerror=alert(1)> entered")
+    expect(entered).to_have_text("<img src=x onerror=alert(1)> guest entered")
     expect(bob.page.locator("img")).to_have_count(0)
 
 

@@ -29,7 +29,7 @@ def test_pages_come_back_by_themselves_with_each_change_and_after_a_mistake(
     pages = [visit(project.port).enter("ada"), visit(project.port).enter("bob")]
     each(pages, "connected")
 
-    rooms.write_text(written.replace("Message(content,", "Message(content.upper(),"))
+    rooms.write_text(written.replace("content = _text(words.content)", "content = _text(words.content).upper()"))
     each(pages, "waiting")
     each(pages, "connected")
     pages[0].say("a change")

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ QUERY = "/ws/websocket?vsn=2.0.0"
 
 
 @pytest.fixture(scope="module")
-def server(engine_url: str) -> Iterator[Server]:
+def server(engine_url: str, migrated: Path) -> Iterator[Server]:
     """The server that the make target starts, with the environment that it gives."""
     with Server("runserver", REDIS_URL=engine_url, SERVE_HOST="0.0.0.0", PUBLIC=f"https://{NAME}") as server:
         yield server

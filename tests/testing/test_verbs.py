@@ -90,6 +90,7 @@ def test_a_session_tells_the_user(db: None, client: Client, realtime_client: Rea
     assert room.response["user"] == "ada"
 
 
+@pytest.mark.django_db
 async def test_without_a_router_it_is_the_projects(async_realtime_client: AsyncRealtimeClient) -> None:
     socket = await async_realtime_client.connect()
     await socket.join("rooms:lobby")
@@ -589,6 +590,7 @@ def test_an_engine_that_is_away_leaves_nothing_either(monkeypatch: pytest.Monkey
     assert prefix() == "rt"
 
 
+@pytest.mark.django_db
 def test_nothing_of_a_test_stays_in_the_engine(engine: str) -> None:
     before = engines.keys(engine)
     with RealtimeClient() as client:

@@ -1,0 +1,13 @@
+const KEY = "chatty:guest";
+
+/** Return what a guest in this tab is known by to the server alone, after a reload as well. */
+export function guestSecret() {
+  const made = Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, "0")).join("");
+  try {
+    const known = sessionStorage.getItem(KEY);
+    if (known === null) sessionStorage.setItem(KEY, made);
+    return known ?? made;
+  } catch { // storage may be blocked; then it is another guest after a reload
+    return made;
+  }
+}

@@ -1,0 +1,136 @@
+// The modules of the demo's page that need no page.
+
+import assert from "node:assert/strict";
+import {test} from "node:test";
+
+import {Bookmark} from "../../static/chatty/bookmark.js";
+import {whoIsHere} from "../../static/chatty/people.js";
+import {Sequence} from "../../static/chatty/sequence.js";
+import {Typing} from "../../static/chatty/typing.js";
+import {Typist} from "../../static/chatty/typist.js";
+
+const ADA = {username: "ada", guest: false};
+const GUEST = {username: "ada", guest: true};
+
+// Who is here
+
+test("somebody with several tabs is one line, as the last tab says", () => {
+  const state = {7: {metas: [{...ADA, username: "old"}, ADA]}};
+  assert.deepEqual(whoIsHere(state), {people: [ADA], more: 0});
+});
+
+test("people are listed by name, and guests after them", () => {
+  const bob = {username: "bob", guest: false};
+  const state = {"guest-1": {metas: [GUEST]}, 8: {metas: [bob]}, 7: {metas: [ADA]}};
+  assert.deepEqual(whoIsHere(state).people, [ADA, bob, GUEST]);
+});
+
+test("of a crowd the first are listed, and the others counted", () => {
+  const state = Object.fromEntries(Array.from({length: 40}, (_, n) => [n, {metas: [{username: `u${n}`, guest: false}]}]));
+  const {people, more} = whoIsHere(state);
+  assert.equal(people.length, 30);
+  assert.equal(more, 10);
+});
+
+// The order of messages
+
+test("what comes late stands where its number belongs", () => {
+  const said = new Sequence();
+  said.add(3, "third");
+  said.add(7, "seventh");
+  assert.equal(said.next(5), "seventh");
+  assert.equal(said.next(1), "third");
+  assert.equal(said.next(8), undefined);
+  said.add(5, "fifth");
+  assert.equal(said.next(4), "fifth");
+});
+
+test("what is there is known, until it is dropped at the beginning", () => {
+  const said = new Sequence();
+  said.add(3, "third");
+  said.add(7, "seventh");
+  assert.ok(said.has(3));
+  said.dropFirst("a line without a number");
+  assert.ok(said.has(3));
+  said.dropFirst("third");
+  assert.ok(!said.has(3));
+  assert.equal(said.next(1), "seventh");
+});
+
+// What a rejoin asks for
+
+test("who comes in asks for no message in particular, and who comes back for those after the last", () => {
+  const bookmark = new Bookmark();
+  assert.equal(bookmark.resume(), undefined);
+  bookmark.heard(8);
+  bookmark.heard(7);
+  bookmark.caughtUp();
+  bookmark.heard(9);
+  assert.equal(bookmark.resume(), 9);
+});
+
+test("what is heard before the history hides nothing that was missed", () => {
+  const bookmark = new Bookmark();
+  bookmark.heard(5);
+  bookmark.caughtUp();
+  assert.equal(bookmark.resume(), 5);
+  bookmark.heard(60); // and the connection is lost again before the history came
+  assert.equal(bookmark.resume(), 5);
+});
+
+// Typing
+
+function typist({connected = true} = {}) {
+  const clock = {now: 0};
+  const pushed = [];
+  const room = {canPush: () => connected, push: (...what) => pushed.push(what)};
+  return {clock, pushed, typist: new Typist(room, () => clock.now)};
+}
+
+test("who types tells it at once, and then every two seconds", () => {
+  const {clock, pushed, typist: mine} = typist();
+  for (clock.now = 0; clock.now <= 4_000; clock.now += 100) mine.typed({username: "ada", content: "half"});
+  assert.deepEqual(pushed, [0, 1, 2].map(() => ["typing", {username: "ada"}]));
+});
+
+test("what is typed after a message is sent is told at once", () => {
+  const {pushed, typist: mine} = typist();
+  mine.typed({username: "ada", content: "one"});
+  mine.sent();
+  mine.typed({username: "ada", content: "two"});
+  assert.equal(pushed.length, 2);
+});
+
+test("neither white space is told nor what would wait for a connection", () => {
+  const {pushed, typist: mine} = typist();
+  mine.typed({username: "ada", content: "  "});
+  assert.deepEqual(pushed, []);
+  const away = typist({connected: false});
+  away.typist.typed({username: "ada", content: "half"});
+  assert.deepEqual(away.pushed, []);
+});
+
+test("who types is shown for three seconds after the last word of it", t => {
+  t.mock.timers.enable({apis: ["setTimeout"]});
+  const shown = [];
+  const typing = new Typing(speakers => shown.push(speakers));
+  typing.heard(ADA);
+  t.mock.timers.tick(2_000);
+  typing.heard(ADA);
+  t.mock.timers.tick(2_999);
+  assert.deepEqual(shown.at(-1), [ADA]);
+  t.mock.timers.tick(1);
+  assert.deepEqual(shown.at(-1), []);
+});
+
+test("a message ends the typing of its author, and not that of a guest of the same name", t => {
+  t.mock.timers.enable({apis: ["setTimeout"]});
+  const shown = [];
+  const typing = new Typing(speakers => shown.push(speakers));
+  typing.heard(ADA);
+  typing.heard(GUEST);
+  typing.said({...ADA, id: 7, content: "hello"});
+  assert.deepEqual(shown.at(-1), [GUEST]);
+  typing.said(ADA);
+  assert.equal(shown.length, 3);
+});
