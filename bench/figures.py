@@ -176,6 +176,29 @@ def workers(record: Record) -> Verdict:
     return Verdict(measured, factor.middle >= 1.7 and not faults(record, "2 workers"))
 
 
+CROWD = "10,000 present"
+
+
+def diffs(record: Record) -> Verdict:
+    """Judge what a diff costs for each who gets it by what a broadcast costs to the same sockets."""
+    ratio = record.spread(CROWD, "diff_in_broadcasts")
+    last, spoken = (record.spread(CROWD, f"{kind}.last_ms.p50").middle for kind in ("track", "broadcast"))
+    cost, base = (record.spread(CROWD, f"{kind}.cpu_us").middle for kind in ("track", "broadcast"))
+    measured = (
+        f"{ratio.middle:.2f} times ({ratio.low:.2f} to {ratio.high:.2f}); {number(cost)} to {number(base)} µs, "
+        f"{number(last)} to {number(spoken)} ms until the last has it; {told_faults(record, CROWD)}"
+    )
+    all_are_in = record.total(CROWD, "ready") == record.total(CROWD, "sockets") + record.rounds  # and who speaks
+    return Verdict(measured, ratio.middle <= 1.25 and all_are_in and not faults(record, CROWD))
+
+
+def filling(record: Record) -> Verdict:
+    ratio = record.ratio(CROWD, "100 present", "join_cpu_us")
+    joins = record.spread(CROWD, "present").middle / record.spread(CROWD, "diffs").middle
+    measured = f"{times(ratio, record, 'join_cpu_us', CROWD, '100 present')} µs, {joins:.1f} joins in a diff"
+    return Verdict(measured, ratio.middle <= 5)
+
+
 # How to say it
 
 
@@ -248,6 +271,13 @@ FIGURES = (
     Figure("with three topics", "at most 32 KiB", ("memory",), resident("three topics", 32)),
     Figure("publish from sync code, engine on a Unix socket", "at most 0.15 ms", ("publish",), sync_publish),
     Figure("CPU per delivery at 100, 1,000, 10,000 sockets", "flat within 25 %", ("growth",), flat),
+    Figure(
+        "presence, 10,000 in one topic: server CPU per delivered diff",
+        "at most 1.25 times a broadcast's to the same sockets",
+        ("presence",),
+        diffs,
+    ),
+    Figure("filling it: server CPU per join and track", "at most 5 times that of 100", ("presence",), filling),
     Figure("2 workers on 2 cores: deliveries/s", "at least 1.7 times one worker", ("workers",), workers),
 )
 assert {name for figure in FIGURES for name in figure.works} <= WORKS.keys()

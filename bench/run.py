@@ -142,7 +142,15 @@ def brief(found: Found) -> str:
     """Return the figures of one run that tell most, on a line."""
     if "error" in found:
         return f"FAILED, {found['error']}"
-    wanted = ("deliveries_per_s", "answers_per_s", "cpu_us", "connects_per_s", "resident_kib_per_socket", "lost")
+    wanted = (
+        "deliveries_per_s",
+        "answers_per_s",
+        "cpu_us",
+        "connects_per_s",
+        "resident_kib_per_socket",
+        "join_cpu_us",
+        "lost",
+    )
     told = [f"{name} {found[name]:,}" for name in wanted if name in found]
     if failures := found["failures"]:
         told.append(f"failures {failures}")

@@ -9,6 +9,7 @@ from bench.places import PYTHON
 from bench.servers import Server
 
 PUBLISHER = f"{PYTHON} -m bench.client.publisher"
+LISTER = f"{PYTHON} -m bench.client.lister"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,15 @@ WORKS = {
                 Case(server, f"-n {number}", f"{server.name}, {number:,}")
                 for number in (100, 1000, 10000)
                 for server in (servers.REALTIME, servers.PROBE_C)
+            ),
+        ),
+        Work(
+            "presence",
+            "more and more present in one topic; then one more comes, goes and speaks, before all of them",
+            f"presence --lister '{LISTER}'",
+            tuple(
+                Case(servers.REALTIME, f"-n {number} --deliveries {deliveries}", f"{number:,} present")
+                for number, deliveries in ((100, 30_000), (1000, 50_000), (10_000, 100_000))
             ),
         ),
         Work(

@@ -16,6 +16,11 @@ RETRY = 1.0  # seconds after which the engine is told what it did not hear
 DOUBTS = 2  # comparisons with the engine after a command whose answer was lost: it may yet be carried out
 TOGETHER = 0.05  # seconds in which fading ends for many at once
 
+# After each diff a topic rests, so long for each who is there: to send it to one takes a third of that. While many come
+# and go, diffs so take a third of a core, whatever the size of the crowd, and what they hold grows instead.
+REST = 20e-6
+LEAST_REST, MOST_REST = 0.001, 1.0  # seconds; less than a clock can tell is none
+
 
 class Attendance:
     """Use it on one loop.
@@ -87,6 +92,7 @@ class Attendance:
             entry.fades = self._grace > 0
             self.tell(topic, entry)
             if entry.fades:
+                self._books[topic].hasten()
                 self._fading.append((loop.time() + self._grace, topic, entry))
         if self._fading and self._fade_timer is None:
             self._fade_timer = loop.call_at(self._fading[0][0], self._end_fading)
@@ -113,10 +119,32 @@ class Attendance:
                 except Exception as error:
                     told.set_exception(error)
                     raise
+                await self._rest(topic, book)
         finally:
             book.is_busy = False
             if not book.changed:
                 del self._books[topic]
+
+    async def _rest(self, topic: str, book: _Book) -> None:
+        """Let no diff follow too soon. Who fades is told of: that makes none, and comes before somebody takes over."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._pause(topic)
+        while (left := end - loop.time()) >= LEAST_REST:
+            if fading := book.take_fading():
+                try:
+                    await self._send(topic, list(fading.values()))
+                except EngineUnavailable:
+                    book.changed = fading | book.changed  # with which all will fail
+                    return
+            else:
+                book.hurry = future()
+                await asyncio.wait([book.hurry], timeout=left)
+
+    def _pause(self, topic: str) -> float:
+        """Return the seconds until the next diff; 0.0 where nobody here hears it any more."""
+        replica = self.replicas.get(topic)
+        present = 0 if replica is None else max(len(replica.roster), len(self._of(topic)))
+        return min(REST * present, MOST_REST)
 
     async def _send(self, topic: str, entries: list[Entry]) -> int:
         """Tell the engine what is true of these, and return the number of the last diff. Raises EngineUnavailable.
@@ -246,15 +274,26 @@ class Entry:
 class _Book:
     """What the engine has not been told of one topic.
 
-    told  tells when it has heard of what has changed until now
+    told   tells when it has heard of what has changed until now
+    hurry  what a rest waits for, until its time is over; None before there was one
     """
 
-    __slots__ = ("changed", "is_busy", "told")
+    __slots__ = ("changed", "hurry", "is_busy", "told")
 
     def __init__(self) -> None:
         self.changed: dict[tuple[str, str], Entry] = {}
         self.is_busy = False
         self.told: asyncio.Future[int] = future()
+        self.hurry: asyncio.Future[None] | None = None
+
+    def hasten(self) -> None:
+        if self.hurry is not None and not self.hurry.done():
+            self.hurry.set_result(None)
+
+    def take_fading(self) -> dict[tuple[str, str], Entry]:
+        taken = {name: entry for name, entry in self.changed.items() if entry.fades}
+        self.changed = {name: entry for name, entry in self.changed.items() if not entry.fades}
+        return taken
 
     def take(self) -> tuple[dict[tuple[str, str], Entry], asyncio.Future[int]]:
         taken = self.changed, self.told

@@ -4,7 +4,7 @@
 
 features.json maps the name of each row to the tests that show it ("tests/test_x.py::test_y", or
 "tests/js/x.test.mjs::the name of the test"), or to the reason why there are none: "none: …", "pending: …". A part of a
-row that is not there has a row of its own, "Row: part".
+row that is not there has a row of its own, "Row: part". The README's comparison tells of those without tests.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TABLE = Path(__file__).with_name("features.json")
+README = ROOT / "README.md"
+HEADING = "\n### Beside Phoenix\n"
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -38,6 +40,18 @@ def unique(pairs: list[tuple[str, Row]]) -> dict[str, Row]:
 def unshown(table: dict[str, Row]) -> dict[str, str]:
     """Return the rows that no test shows, with their reasons."""
     return {name: row for name, row in table.items() if isinstance(row, str)}
+
+
+def comparison() -> dict[str, str]:
+    """Return what the README says of the features that are not there: name -> why."""
+    section = README.read_text().partition(HEADING)[2].partition("\n#")[0]
+    lines = [line.strip("| ").partition(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return {name: why for name, _, why in lines[1:]}  # below the titles
+
+
+def excuse(reason: str) -> str:
+    """Return a reason in the words of the README."""
+    return reason.removeprefix("none: ").replace("none yet: ", "not yet: ")
 
 
 def exists(test: str) -> bool:

@@ -18,6 +18,7 @@ from realtime.engine.registry import Registry
 from realtime.engine.scripts import Call
 from realtime.exceptions import EngineUnavailable
 from realtime.protocol.bus import unpack
+from realtime.protocol.roster import Roster
 from realtime.replica import Host
 from realtime.turn import Turn
 
@@ -146,6 +147,87 @@ async def test_what_changes_while_the_engine_is_told_is_told_next_in_one(scene: 
     await asyncio.gather(first, *(guest.track(key, b"{}") for key in "bcd"))
     assert len(scene.calls) == 2
     assert sorted(scene.present) == ["a", "b", "c", "d"]
+
+
+async def test_a_crowd_rests_after_each_diff_and_what_changes_meanwhile_is_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attendances, "REST", 0.5)
+    guest = await scene.guest("c")
+    await guest.track("a", b"{}")  # at once, for nothing came before
+    scene.calls.clear()
+    tasks = []
+    for key in "bcd":
+        tasks.append(asyncio.create_task(guest.track(key, b"{}")))
+        await asyncio.sleep(0.02)
+        assert scene.calls == []
+    await asyncio.gather(*tasks)
+    assert len(scene.calls) == 1
+    assert sorted(scene.present) == ["a", "b", "c", "d"]
+
+
+async def test_who_fades_is_told_of_while_the_topic_rests(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attendances, "REST", 0.5)
+    scene = Scene(engine, grace=1000.0)
+    await scene.open()
+    one, other = await scene.guest("c"), await scene.guest("d")
+    await one.track("a", b"{}")
+    scene.calls.clear()
+    coming = asyncio.create_task(other.track("b", b"{}"))
+    await asyncio.sleep(0)
+    one.end(fades=True)
+    await until(lambda: bool(scene.calls))
+    scene.ask(scene.registry.beat(scene.keys.of(TOPIC), "web:2:b", is_new=True))
+    again = Tracked("e", "a", b"{}")
+    assert scene.ask(scene.presences.track(TOPIC, "web:2:b", 1, [again])) == 0  # it takes over: nobody is told
+    assert scene.present == ["a"]
+    await coming
+    assert len(scene.calls) == 2
+    await scene.close()
+
+
+async def test_who_fades_while_the_engine_is_away_is_told_of_later(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attendances, "REST", 0.3)
+    monkeypatch.setattr(attendances, "RETRY", 0.05)
+    scene = Scene(engine, grace=1000.0)
+    await scene.open()
+    one, other = await scene.guest("c"), await scene.guest("d")
+    await asyncio.gather(one.track("a", b"{}"), other.track("b", b"{}"))
+    await asyncio.sleep(0.02)  # it rests
+    scene.before = away
+    one.end(fades=True)
+    await scene.settled()
+    scene.before = lambda: None
+    fading = Call(("HEXISTS", scene.keys.of(TOPIC).presences(TOPIC), "\x1f\x1fa"), bool)
+    await until(lambda: scene.ask(fading))
+    await scene.close()
+
+
+@pytest.mark.parametrize(
+    ("present", "rest"), [(1, 0.00002), (1000, 0.02), (10_000, 0.2), (100_000, 1.0)], ids=lambda number: f"{number:,}"
+)
+async def test_the_more_are_there_the_longer_is_the_rest(scene: Scene, present: int, rest: float) -> None:
+    guest = await scene.guest("c")
+    scene.attendance.replicas[TOPIC].roster = Roster(0, {str(number): {} for number in range(present)})
+    assert scene.attendance._pause(TOPIC) == pytest.approx(rest)
+    guest.end(fades=False)
+    assert scene.attendance._pause(TOPIC) == 0.0  # nobody hears it here any more
+
+
+async def test_many_tabs_of_one_user_are_many_to_rest_for(scene: Scene) -> None:
+    for number in range(3):
+        await scene.guest(f"c{number}")
+    assert scene.attendance._pause(TOPIC) == pytest.approx(3 * attendances.REST)
+
+
+async def test_few_do_not_rest(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attendances, "REST", attendances.LEAST_REST * 0.9)
+    guest = await scene.guest("c")
+    await guest.track("a", b"{}")
+    await asyncio.sleep(0)
+    assert scene.tasks == set()
 
 
 async def test_only_what_is_true_in_the_end_is_told(scene: Scene) -> None:

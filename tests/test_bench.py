@@ -19,7 +19,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosedError
 
 from bench import install, plot, records, report, run, servers
-from bench.client import load, native
+from bench.client import lister, load, measuring, native, present
 from bench.figures import FIGURES
 from bench.records import ROUNDS, Record
 from bench.servers import Server
@@ -125,7 +125,13 @@ def test_a_percentile_is_the_upper_end_of_its_bucket():
 
 
 def test_percentiles_go_by_the_nearest_rank():
-    assert load.percentiles([0.001 * n for n in range(100, 0, -1)]) == {"count": 100, "p50": 50, "p99": 99, "max": 100}
+    found = measuring.percentiles([0.001 * n for n in range(100, 0, -1)])
+    assert found == {
+        "count": 100,
+        "p50": 50,
+        "p99": 99,
+        "max": 100,
+    }
 
 
 # A tiny round
@@ -162,6 +168,22 @@ def test_idle_sockets_stay_and_take_memory(ground):
 
 
 @needs_gcc
+def test_who_comes_and_goes_is_told_to_all_who_are_present(ground):
+    options = f"presence -n 20 --deliveries 600 --patience 1 --lister '{sys.executable} -m bench.client.lister'"
+    work = Work("tiny", "", options, (Case(of_this_venv(servers.REALTIME)),))
+    found = run.run(work, work.cases[0], ground)
+    assert found.get("error") is None
+    assert (found["ready"], found["present"], found["failures"]) == (21, 21, {})
+    assert (found["lost"], found["doubled"], found["misordered"]) == (0, 0, 0)
+    assert [found[kind]["delivered"] for kind in ("track", "untrack", "broadcast")] == [600, 600, 600]
+    assert found["track"]["last_ms"]["count"] == 600 // 20
+    assert 1 <= found["diffs"] <= 21
+    assert found["state_bytes"] > 21 * len('"user:1":{"metas":[{"status":"online","phx_ref":"1"}]}')
+    assert (found["state_ms"]["count"], found["list_ms"]["count"]) == (present.LATECOMERS, lister.TIMES)
+    assert [part["present"] for part in found["fill_slices"]] == [4, 8, 12, 16, 20]
+
+
+@needs_gcc
 def test_who_is_not_logged_in_is_refused(ground):
     stranger = dataclasses.replace(ground, cookie="sessionid=unknown")
     work = Work("tiny", "", "idle -n 5 --hold 0", (Case(of_this_venv(servers.REALTIME)),))
@@ -176,6 +198,14 @@ def test_a_server_that_does_not_start_is_told(ground):
 
 # What is told of it
 
+PRESENT = {
+    "track": {"cpu_us": 5.0, "last_ms": {"p50": 9.0, "p99": 10.0}},
+    "broadcast": {"cpu_us": 5.0, "last_ms": {"p50": 9.0, "p99": 10.0}},
+    "diff_in_broadcasts": 1.0,
+    "join_cpu_us": 1000.0,
+    "present": 10,
+    "diffs": 5,
+}
 FOUND = {
     "cpu_us": 5.0,
     "engine_cpu_us": 0.1,
@@ -196,6 +226,7 @@ FOUND = {
     "resident_kib_per_socket": 25.0,
     "ready": 10,
     "sockets": 10,
+    **PRESENT,
 }
 WHERE = {
     "date": "2026-01-01T00:00:00+00:00",
@@ -243,6 +274,24 @@ def test_every_figure_is_judged_once_everything_is_measured():
 def test_a_figure_is_reached_or_not(name, what, enough, too_little):
     assert verdict(name, what, **enough)
     assert not verdict(name, what, **too_little)
+
+
+@pytest.mark.parametrize(
+    ("what", "enough", "too_little"),
+    [
+        ("broadcast's", {"diff_in_broadcasts": 1.25}, {"diff_in_broadcasts": 1.26}),
+        ("broadcast's", {}, {"lost": 1}),
+        ("broadcast's", {"ready": 11}, {"ready": 10}),
+        ("that of 100", {"join_cpu_us": 5000.0}, {"join_cpu_us": 5001.0}),
+    ],
+    ids=["a dear diff", "one that was lost", "one who was not let in", "a dear join"],
+)
+def test_a_crowd_of_those_who_are_present_is_fast_or_not(what, enough, too_little):
+    [figure] = [figure for figure in FIGURES if figure.works == ("presence",) and what in figure.reach]
+    record = recorded("presence")
+    for found, is_reached in ((enough, True), (too_little, False)):
+        record.cases["10,000 present"] = [FOUND | {"ready": 11} | found] * ROUNDS
+        assert figure.verdict({"presence": record}).is_reached == is_reached
 
 
 def test_a_worker_with_most_of_the_sockets_counts_for_both():

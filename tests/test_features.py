@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.features import exists, rows, unique, unshown
+from tests.features import comparison, excuse, exists, rows, unique, unshown
 
 TABLE = rows()
 REASONS = ("none: ", "none yet: ", "pending: ")
@@ -28,6 +28,10 @@ def test_a_part_stands_beside_its_row(name: str) -> None:
 
 def test_the_rows_that_no_test_shows_have_the_reasons() -> None:
     assert unshown({"shown": ["a"], "not": "none: why"}) == {"not": "none: why"}
+
+
+def test_the_readme_says_of_each_row_that_no_test_shows_why() -> None:
+    assert comparison() == {name: excuse(reason) for name, reason in unshown(TABLE).items()}
 
 
 def test_no_row_stands_twice() -> None:

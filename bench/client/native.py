@@ -18,6 +18,7 @@ MARK_LENGTH = 31
 KEY = base64.b64encode(b"0123456789abcdef").decode()
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 HEARTBEATS = 30.0  # seconds between two of one socket, as in phoenix.js
+AT_ONCE = 64  # handshakes under way
 TICK = 0.1  # seconds between two slices of the sockets that send one
 
 now = time.monotonic
@@ -81,11 +82,13 @@ class Sockets:
         self._beats_due = 0.0
         self._next_to_beat = 0
 
-    def open(self, number: int, role: Role, scripts: Iterable[Sequence[Step]], patience: float) -> float:
+    def open(
+        self, number: int, role: Role, scripts: Iterable[Sequence[Step]], patience: float, at_once: int = AT_ONCE
+    ) -> float:
         """Open sockets that take the scripts in turn; return the seconds it took until all were ready or had failed."""
         made = [self._script(steps) for steps in scripts]
         began = now()
-        self._library.load_open(number, role, made[0], len(made))
+        self._library.load_open(number, role, made[0], len(made), at_once)
         self._opened += number
         while now() < began + patience and not self._run_to_tick(began + patience, until_open=True):
             pass

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol as Interface
 
 
@@ -56,12 +58,14 @@ class Phoenix:
     answer = "phx_reply"
     greeting: tuple[Step, ...] = ()
 
-    def join(self, number: int, topic: str) -> Step:
-        send = json.dumps([str(number), str(number), topic, "phx_join", {}])
-        return Step(send, "phx_reply", bad='"error"', is_join=True)
+    def join(
+        self, number: int, topic: str, payload: Mapping[str, str] = MappingProxyType({}), want: str = "phx_reply"
+    ) -> Step:
+        send = json.dumps([str(number), str(number), topic, "phx_join", dict(payload)])
+        return Step(send, want, bad='"error"', is_join=True)
 
-    def message(self, topic: str) -> Template:
-        return Template('["1","', f'","{topic}","new:message",{{"content":"', '","username":"ada"}]')
+    def message(self, topic: str, event: str = "new:message") -> Template:
+        return Template('["1","', f'","{topic}","{event}",{{"content":"', '","username":"ada"}]')
 
     def echo(self, topic: str) -> Template:
         return Template('["1","', f'","{topic}","echo",{{"content":"', '"}]')

@@ -17,7 +17,7 @@ from typing import Any
 
 import django
 
-from bench.client.load import percentiles
+from bench.client.measuring import percentiles
 from bench.client.native import MARK_LENGTH, mark
 
 Publish = Callable[[str, dict[str, Any]], None]

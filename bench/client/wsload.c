@@ -22,7 +22,7 @@
 #define SECOND 1000000000ull  /* ns */
 #define LONGEST_WAIT (SECOND / 10)
 #define HANDSHAKE (20 * SECOND)
-#define AT_ONCE 64            /* handshakes under way */
+#define KEPT (64 << 10)       /* bytes of room that a connection keeps for what may come in parts */
 
 enum state { UNUSED, CONNECTING, UPGRADING, JOINING, READY, DEAD };
 enum role { SUBSCRIBER, PUBLISHER, ECHO };
@@ -76,7 +76,7 @@ static int request_length, speaks_engine_io;
 static char *received; /* RECEIVE bytes, shared: only what is left of a frame is kept by its connection */
 
 static struct connection *connections;
-static int capacity, opened, to_open, handshakes;
+static int capacity, opened, to_open, handshakes, at_once;
 static enum role open_role;
 static int first_script, open_scripts, open_index;
 static struct script *scripts;
@@ -108,6 +108,14 @@ static void append(struct buffer *buffer, const char *bytes, uint32_t length) {
     }
     memcpy(buffer->bytes + buffer->length, bytes, length);
     buffer->length += length;
+}
+
+static void empty(struct buffer *buffer) {
+    buffer->length = 0;
+    if (buffer->capacity > KEPT) { /* 10,000 sockets would keep gigabytes */
+        free(buffer->bytes);
+        *buffer = (struct buffer){0};
+    }
 }
 
 static void drop_front(struct buffer *buffer, uint32_t length) {
@@ -385,9 +393,11 @@ static void receive(int index) {
     }
     counts.receives++;
     uint32_t length = kept + got, used = hear(index, received, length, now());
-    connection->received.length = 0;
-    if (connection->fd >= 0 && used < length)
+    if (connection->fd >= 0 && used < length) {
+        connection->received.length = 0;
         append(&connection->received, received + used, length - used);
+    } else
+        empty(&connection->received);
 }
 
 static void on_event(int index, uint32_t events) {
@@ -456,10 +466,11 @@ void load_step(int index, const char *send, const char *want, const char *bad, i
         .send = checked(strdup(send)), .want = checked(strdup(want)), .bad = checked(strdup(bad)), .is_join = is_join};
 }
 
-/* Let load_run open `number` sockets; they take the scripts from `first` on in turn. */
-void load_open(int number, int role, int first, int number_of_scripts) {
+/* Let load_run open `number` sockets, `most` of them under way; they take the scripts from `first` on in turn. */
+void load_open(int number, int role, int first, int number_of_scripts, int most) {
     to_open = number < capacity - opened ? number : capacity - opened;
     open_role = role;
+    at_once = most;
     first_script = first;
     open_scripts = number_of_scripts;
     open_index = 0;
@@ -479,7 +490,7 @@ int load_run(uint64_t until, uint64_t target, int until_open) {
     static struct epoll_event events[EVENTS];
     static uint64_t last_look;
     for (;;) {
-        while (to_open > 0 && handshakes < AT_ONCE) {
+        while (to_open > 0 && handshakes < at_once) {
             start(opened++, open_role, first_script + open_index++ % open_scripts);
             to_open--;
         }
