@@ -54,7 +54,7 @@ class Settings:
     MAILBOX: int = 1000  # messages that may wait for one channel's handler; more are answered "overloaded"
     MAX_CRASHES: int = 5  # of one topic on one socket in a minute; then its client is told not to come back
     OUTBOX_MESSAGES: int = 1000  # waiting for a socket that reads slowly; more closes it
-    OUTBOX_BYTES: int = 4 * 1024 * 1024
+    OUTBOX_BYTES: int = 4 * 1024 * 1024  # the same, beside the largest of those messages
     FAST_LANE: bool = True  # write to, and read from, the transport of servers that are known; False: all through ASGI
     SEND_TIMEOUT: float = 10.0  # for one frame to be taken by the peer's side; longer closes the socket
     HEARTBEAT_TIMEOUT: float = 60.0  # no frame for this long: the socket is closed; clients send one each 30 s

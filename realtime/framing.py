@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 from .protocol.messages import Frame
 
@@ -24,19 +25,24 @@ def framed(frame: Frame) -> bytes:
 class Burst:
     """Frames that go together, to one socket or to very many.
 
-    framed  all of them, made when it is first asked for
+    framed  all of them as they are written; made when it is first asked for
+    sizes   bytes of each in there; likewise
     """
 
-    __slots__ = ("framed", "frames")
+    __slots__ = ("framed", "frames", "sizes")
 
     framed: bytes
+    sizes: list[int]
 
     def __init__(self, *frames: Frame) -> None:
         self.frames = frames
 
-    def __getattr__(self, name: str) -> bytes:
-        if name != "framed":
-            raise AttributeError(name)
+    def __getattr__(self, name: str) -> Any:
         frames = self.frames
-        self.framed = framed(frames[0]) if len(frames) == 1 else b"".join(map(framed, frames))
-        return self.framed  # from now on found like any attribute: very many sockets ask
+        if name == "framed":
+            self.framed = framed(frames[0]) if len(frames) == 1 else b"".join(map(framed, frames))
+        elif name == "sizes":
+            self.sizes = [len(self.framed)] if len(frames) == 1 else [len(framed(frame)) for frame in frames]
+        else:
+            raise AttributeError(name)
+        return getattr(self, name)  # from now on found like any attribute: very many sockets ask

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
 
 from .framing import Burst
 from .protocol.messages import Frame, size_of
@@ -38,40 +38,69 @@ class Outbox(Protocol):
         """Return when nothing waits any more."""
 
 
-class DirectOutbox:
-    """Writes to the transport, all of a turn in one write, and what waits, waits there: no task, and no queue."""
+class Arrears:
+    """The sizes of the messages that a peer has yet to read, oldest first, and how much that may be.
 
-    __slots__ = (
-        "_arrears",
-        "_closed",
-        "_lane",
-        "_max_bytes",
-        "_max_messages",
-        "_on_full",
-        "_on_lost",
-        "_ready",
-        "_turn",
-    )
+    The largest of them does not count in bytes: a message is as large as its author made it, a `presence_state` as its
+    topic is full, and a peer that reads at once is not to be closed for it. What waits beside it is bounded.
+    """
+
+    __slots__ = ("_bytes", "_max_bytes", "_max_messages", "_sizes")
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._sizes: deque[int] = deque()
+        self._bytes = 0
+
+    def add(self, sizes: Iterable[int]) -> bool:
+        """Return whether these may wait as well."""
+        for size in sizes:
+            self._sizes.append(size)
+            self._bytes += size
+        if len(self._sizes) > self._max_messages:
+            return False
+        return self._bytes <= self._max_bytes or self._bytes - max(self._sizes) <= self._max_bytes
+
+    def read(self) -> None:
+        """Take note that the oldest was read."""
+        self._bytes -= self._sizes.popleft()
+
+    def settle(self, left: int) -> bool:
+        """Take note that all but `left` bytes were read, and return whether a message is among them."""
+        before = len(self._sizes)
+        while self._sizes and self._sizes[0] <= self._bytes - left:
+            self.read()
+        return len(self._sizes) < before
+
+
+class _Bounded:
+    """What all outboxes are made with: what Arrears asks for, and whom an Outbox tells."""
+
+    __slots__ = ("_closed", "_max_bytes", "_max_messages", "_on_full", "_on_lost", "_progress")
 
     def __init__(
-        self,
-        lane: Lane,
-        *,
-        turn: Turn,
-        max_messages: int,
-        max_bytes: int,
-        on_full: Callable[[], None],
-        on_lost: Callable[[], None],
+        self, *, max_messages: int, max_bytes: int, on_full: Callable[[], None], on_lost: Callable[[], None]
     ) -> None:
-        self._lane = lane
-        self._turn = turn
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._on_full = on_full
         self._on_lost = on_lost
-        self._ready: list[Burst] | None = None  # of this turn
-        self._arrears: _Arrears | None = None
         self._closed = False
+        self._progress = 0.0  # when the peer was given what it is to take now
+
+
+class DirectOutbox(_Bounded):
+    """Writes to the transport, all of a turn in one write, and what waits, waits there: no task, and no queue."""
+
+    __slots__ = ("_arrears", "_lane", "_ready", "_turn")
+
+    def __init__(self, lane: Lane, *, turn: Turn, **bounds: Any) -> None:
+        super().__init__(**bounds)
+        self._lane = lane
+        self._turn = turn
+        self._ready: list[Burst] | None = None  # of this turn
+        self._arrears: Arrears | None = None  # of a peer that is behind
 
     def put(self, burst: Burst) -> None:
         lane = self._lane
@@ -87,7 +116,8 @@ class DirectOutbox:
 
     def stuck_for(self, now: float) -> float:
         if backlog := self._lane.get_write_buffer_size():
-            return now - self._settled(backlog, now).progress
+            self._settled(backlog, now)
+            return now - self._progress
         self._arrears = None
         return 0.0
 
@@ -114,7 +144,9 @@ class DirectOutbox:
         backlog = self._lane.get_write_buffer_size()
         if not backlog:
             self._arrears = None
-        elif not self._may_wait(ready, len(data), backlog):
+        # One message is as large as its author made it; many are bounded even where nothing waits before them.
+        is_much = len(ready) > 1 and len(data) > self._max_bytes
+        if (backlog or is_much) and not self._may_wait(ready, backlog):
             self.close()
             self._on_full()
             return
@@ -124,16 +156,20 @@ class DirectOutbox:
         else:
             self._lane.write(data)
 
-    def _may_wait(self, ready: list[Burst], size: int, backlog: int) -> bool:
+    def _may_wait(self, ready: list[Burst], backlog: int) -> bool:
         arrears = self._settled(backlog, asyncio.get_running_loop().time())
-        arrears.add(size, sum(len(burst.frames) for burst in ready))
-        return arrears.messages <= self._max_messages and backlog + size <= self._max_bytes
+        return arrears.add(size for burst in ready for size in burst.sizes)
 
-    def _settled(self, backlog: int, now: float) -> _Arrears:
-        if self._arrears is None:
-            self._arrears = _Arrears(backlog, now)
-        self._arrears.settle(backlog, now)
-        return self._arrears
+    def _settled(self, backlog: int, now: float) -> Arrears:
+        """Return what the peer has yet to read; what was written before it was found to be behind is one message."""
+        arrears = self._arrears
+        if arrears is None:
+            arrears = self._arrears = Arrears(self._max_messages, self._max_bytes)
+            arrears.add([backlog])
+            self._progress = now
+        if arrears.settle(backlog):
+            self._progress = now
+        return arrears
 
 
 class _Shut:
@@ -152,64 +188,31 @@ class _Shut:
 SHUT = _Shut()
 
 
-class _Arrears:
-    """What a peer that is behind has yet to read.
-
-    messages  how many; those before it was found to be behind count as one
-    progress  when some of them were read, or it was found to be behind
-    """
-
-    def __init__(self, backlog: int, now: float) -> None:
-        self.messages = 0
-        self.progress = now
-        self._bytes = 0
-        self._marks: deque[tuple[int, int]] = deque()  # up to which byte a write went, and its messages
-        self.add(backlog, 1)
-
-    def add(self, size: int, messages: int) -> None:
-        self._bytes += size
-        self.messages += messages
-        self._marks.append((self._bytes, messages))
-
-    def settle(self, backlog: int, now: float) -> None:
-        """Take note that all but `backlog` bytes were read."""
-        while self._marks and self._marks[0][0] <= self._bytes - backlog:
-            self.messages -= self._marks.popleft()[1]
-            self.progress = now
-
-
-class QueuedOutbox:
+class QueuedOutbox(_Bounded):
     """Writes through ASGI, one frame at a time; no task while nothing waits.
 
     send  writes one frame; may wait while the peer does not read
     wire  what is below
     """
 
-    def __init__(
-        self,
-        send: Callable[[Frame], Awaitable[None]],
-        *,
-        wire: Wire,
-        max_messages: int,
-        max_bytes: int,
-        on_full: Callable[[], None],
-        on_lost: Callable[[], None],
-    ) -> None:
+    def __init__(self, send: Callable[[Frame], Awaitable[None]], *, wire: Wire, **bounds: Any) -> None:
+        super().__init__(**bounds)
         self._send = send
         self._wire = wire
-        self._max_messages = max_messages
-        self._max_bytes = max_bytes
-        self._on_full = on_full
-        self._on_lost = on_lost
         self._frames: deque[Frame] = deque()
-        self._bytes = 0
+        self._arrears = Arrears(self._max_messages, self._max_bytes)
         self._writer: asyncio.Task[None] | None = None
-        self._closed = False
-        self._progress = 0.0
 
     def put(self, burst: Burst) -> None:
-        for frame in burst.frames:
-            self._put(frame)
+        if self._closed:
+            return
+        self._frames.extend(burst.frames)
+        if not self._arrears.add(map(size_of, burst.frames)):
+            self.close()
+            self._on_full()
+        elif self._writer is None:
+            self._progress = asyncio.get_running_loop().time()
+            self._writer = spawn(self._write())
 
     def stuck_for(self, now: float) -> float:
         return now - self._progress if self._writer is not None else 0.0
@@ -226,18 +229,6 @@ class QueuedOutbox:
 
     # private
 
-    def _put(self, frame: Frame) -> None:
-        if self._closed:
-            return
-        self._frames.append(frame)
-        self._bytes += size_of(frame)
-        if len(self._frames) > self._max_messages or self._bytes > self._max_bytes:
-            self.close()
-            self._on_full()
-        elif self._writer is None:
-            self._progress = asyncio.get_running_loop().time()
-            self._writer = spawn(self._write())
-
     async def _room(self) -> None:
         """Wait while the transport is behind; nothing tells when it no longer is, so look."""
         while self._wire.get_write_buffer_size() > HIGH_WATER:  # noqa: ASYNC110
@@ -247,10 +238,9 @@ class QueuedOutbox:
         loop = asyncio.get_running_loop()
         try:
             while self._frames:
-                frame = self._frames.popleft()
-                await self._send(frame)
+                await self._send(self._frames.popleft())
                 await self._room()
-                self._bytes -= size_of(frame)
+                self._arrears.read()
                 self._progress = loop.time()
         except Exception:  # each server raises its own kind when the peer is gone
             self.close()
@@ -259,33 +249,20 @@ class QueuedOutbox:
             self._writer = None
 
 
-class PolledOutbox:
+class PolledOutbox(_Bounded):
     """Keeps frames until somebody fetches them. What was fetched counts until it is known whether it arrived.
 
     ready  called when there is something to fetch that was not there before
     share  bytes that one fetch takes, and a frame at least
     """
 
-    def __init__(
-        self,
-        ready: Callable[[], None],
-        *,
-        share: int,
-        max_messages: int,
-        max_bytes: int,
-        on_full: Callable[[], None],
-        on_lost: Callable[[], None],
-    ) -> None:
+    def __init__(self, ready: Callable[[], None], *, share: int, **bounds: Any) -> None:
+        super().__init__(**bounds)
         self._ready = ready
         self._share = share
-        self._max_messages = max_messages
-        self._max_bytes = max_bytes
-        self._on_full = on_full
         self._frames: deque[Frame] = deque()
         self._fetched: list[Frame] = []
-        self._fetched_at = 0.0
-        self._bytes = 0
-        self._closed = False
+        self._arrears = Arrears(self._max_messages, self._max_bytes)
         self._drained: asyncio.Future[None] | None = None
 
     def put(self, burst: Burst) -> None:
@@ -293,15 +270,14 @@ class PolledOutbox:
             return
         was_empty = not self._frames
         self._frames.extend(burst.frames)
-        self._bytes += sum(map(size_of, burst.frames))
-        if len(self._frames) + len(self._fetched) > self._max_messages or self._bytes > self._max_bytes:
+        if not self._arrears.add(map(size_of, burst.frames)):
             self.close()
             self._on_full()
         elif was_empty:
             self._ready()
 
     def stuck_for(self, now: float) -> float:
-        return now - self._fetched_at if self._fetched else 0.0
+        return now - self._progress if self._fetched else 0.0
 
     def close(self) -> None:
         self._closed = True
@@ -328,7 +304,7 @@ class PolledOutbox:
         while self._frames and (not self._fetched or size_of(self._frames[0]) <= share):
             share -= size_of(self._frames[0])
             self._fetched.append(self._frames.popleft())
-        self._fetched_at = asyncio.get_running_loop().time()
+        self._progress = asyncio.get_running_loop().time()
         return list(self._fetched)
 
     def settle(self, *, arrived: bool) -> None:
@@ -338,10 +314,11 @@ class PolledOutbox:
             return
         if not arrived:
             self._frames.extendleft(reversed(fetched))
-        else:
-            self._bytes -= sum(map(size_of, fetched))
-            if not self._frames:
-                self._note_drained()
+            return
+        for _ in fetched:
+            self._arrears.read()
+        if not self._frames:
+            self._note_drained()
 
     # private
 

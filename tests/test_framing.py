@@ -44,3 +44,8 @@ def test_a_burst_is_its_frames_one_after_the_other() -> None:
 def test_a_burst_is_framed_once() -> None:
     burst = Burst("a", "b")
     assert burst.framed is burst.framed
+
+
+def test_a_burst_knows_how_long_each_of_its_frames_has_become() -> None:
+    assert Burst("a", b"b" * 126, "€").sizes == [3, 130, 5]
+    assert Burst("€").sizes == [5]

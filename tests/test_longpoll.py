@@ -13,9 +13,12 @@ import pytest
 from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.core.signing import TimestampSigner
 
-from realtime import Channel, Refused, Router, Socket, channel, conf, handle_in, polls
+from realtime import Channel, Presence, Refused, Router, Socket, channel, conf, handle_in, polls
 from realtime.consumers import poll_tokens
 from realtime.consumers.auth import holder
+from realtime.engine.client import sync_client
+from realtime.engine.presences import Presences, Tracked
+from realtime.engine.registry import Registry
 from realtime.node import Node
 from realtime.polled import SHARE
 from realtime.polls import Address
@@ -465,6 +468,41 @@ async def test_what_was_fetched_counts_until_it_has_arrived(settings: Any, make_
     assert len((await node.polls.poll(address, "", 1000)).messages) == 8
     await client.push(whisper(3))
     assert await its_end() == "closed"
+
+
+class Hall(Channel):
+    presence = Presence()
+
+    async def join(self, payload: Any, name: str) -> None:
+        if "key" in payload:
+            await self.presence.track(payload["key"])
+
+
+def gather(topic: str, many: int, meta: bytes) -> None:
+    """Let so many be present, all by another process."""
+    keys = conf.keys()
+    registry, engine, presences = Registry(keys), sync_client(conf.engine()), Presences(keys)
+    registry.beat(keys.of(topic), "other", is_new=True).run(engine)
+    registry.join(topic, "other", 1, 1).run(engine)
+    for first in range(0, many, 500):
+        some = [Tracked(f"other.{n}", f"user{n}", meta) for n in range(first, first + 500)]
+        presences.track(topic, "other", first, some).run(engine)
+
+
+@pytest.mark.usefixtures("empty_engine")
+async def test_a_state_may_be_larger_than_all_that_may_wait_and_diffs_follow_it(make_node: MakeNode) -> None:
+    gather("hall:a", 5000, b'{"about":"%s"}' % (b"x" * 1000))
+    hall, its_own, another = Router("/ws", [channel("hall:<part:name>", Hall)]), make_node(), make_node()
+    client, other = await Poller(hall, its_own).open(), await Poller(hall, another).open()
+    await client.push(["1", "1", "hall:a", "phx_join", {}])
+    await waiting_in(client, 2)  # the reply and the state
+    await other.push(["1", "1", "hall:a", "phx_join", {"key": "ada"}])
+    await waiting_in(client, 3)
+    client.node = another
+    [[reply], [state], [diff]] = [await client.poll() for _ in range(3)]
+    assert [frame[3] for frame in (reply, state, diff)] == ["phx_reply", "presence_state", "presence_diff"]
+    assert len(state[4]) == 5000
+    assert list(diff[4]["joins"]) == ["ada"]
 
 
 # Pushes

@@ -6,9 +6,49 @@ from collections.abc import Callable
 import pytest
 
 from realtime.framing import Burst
-from realtime.outbox import DirectOutbox, PolledOutbox, QueuedOutbox
+from realtime.outbox import Arrears, DirectOutbox, PolledOutbox, QueuedOutbox
 from realtime.protocol.messages import Frame
 from realtime.turn import Turn
+
+# How much may wait
+
+
+def test_the_largest_message_does_not_count() -> None:
+    arrears = Arrears(10, 100)
+    assert arrears.add([3, 5000, 97])
+    assert not arrears.add([1])
+
+
+def test_of_two_large_messages_one_counts() -> None:
+    arrears = Arrears(10, 100)
+    assert arrears.add([500])
+    assert not arrears.add([101])
+
+
+def test_what_is_the_largest_changes_as_they_are_read() -> None:
+    arrears = Arrears(10, 100)
+    assert arrears.add([500, 40, 60])
+    arrears.read()
+    assert arrears.add([60])
+    assert not arrears.add([1])
+
+
+def test_a_large_message_is_one_of_those_that_may_wait() -> None:
+    arrears = Arrears(2, 100)
+    assert arrears.add([500, 1])
+    assert not arrears.add([1])
+
+
+def test_what_is_left_tells_what_was_read() -> None:
+    arrears = Arrears(3, 100)
+    arrears.add([10, 20, 30])
+    assert not arrears.settle(51)
+    assert arrears.settle(30)  # all of the second, too
+    assert arrears.add([1, 1])
+    assert not arrears.add([1])
+
+
+# Through ASGI
 
 
 class Empty:
@@ -30,6 +70,7 @@ class Wire:
         self.gate = asyncio.Event()
         self.gate.set()
         self.gone = False
+        self.pause_after: Frame | None = None
         self.under_way = 0
         self.outbox = QueuedOutbox(
             self.write,
@@ -48,6 +89,8 @@ class Wire:
         if self.gone:
             raise OSError("gone")
         self.written.append(frame)
+        if frame == self.pause_after:
+            self.gate.clear()
 
 
 async def test_frames_are_written_in_order_one_at_a_time() -> None:
@@ -69,7 +112,7 @@ async def test_no_task_is_left_when_all_is_written() -> None:
     assert asyncio.all_tasks() == before
 
 
-@pytest.mark.parametrize("frames", [["x"] * 12, ["y" * 60, "z" * 60, "z"]], ids=["messages", "bytes"])
+@pytest.mark.parametrize("frames", [["x"] * 12, ["y" * 60, "z" * 60, "z" * 60]], ids=["messages", "bytes"])
 async def test_a_full_outbox_says_so_once_and_takes_no_more(frames: list[str]) -> None:
     wire = Wire()
     wire.gate.clear()
@@ -81,6 +124,42 @@ async def test_a_full_outbox_says_so_once_and_takes_no_more(frames: list[str]) -
     wire.gate.set()
     await asyncio.sleep(0.01)
     assert wire.written == []
+
+
+async def test_a_message_may_be_larger_than_all_that_may_wait() -> None:
+    wire = Wire()
+    wire.gate.clear()
+    for frame in ("reply", "s" * 5000, "d" * 90):
+        wire.outbox.put(Burst(frame))
+        await asyncio.sleep(0)
+    assert wire.events == []
+    wire.outbox.put(Burst("d" * 6))
+    assert wire.events == ["full"]
+
+
+async def test_how_long_the_frame_under_way_waits_is_known() -> None:
+    now = asyncio.get_running_loop().time
+    wire = Wire()
+    wire.gate.clear()
+    wire.pause_after = "one"
+    wire.outbox.put(Burst("one", "two"))
+    assert wire.outbox.stuck_for(now() + 5) >= 5
+    later = now()
+    wire.gate.set()
+    while not wire.written:
+        await asyncio.sleep(0)
+    assert wire.outbox.stuck_for(later) <= 0
+    wire.gate.set()
+    await wire.outbox.drained()
+    assert wire.outbox.stuck_for(now() + 5) == 0
+
+
+async def test_what_was_written_waits_no_more() -> None:
+    wire = Wire()
+    for _ in range(3):
+        wire.outbox.put(Burst(*["y" * 40] * 3))
+        await wire.outbox.drained()
+    assert (wire.events, len(wire.written)) == ([], 9)
 
 
 async def test_a_peer_that_is_gone_is_told_once() -> None:
@@ -187,7 +266,7 @@ async def test_the_bytes_of_a_burst_are_shared_by_all_who_get_it(direct: Direct)
     assert first is second
 
 
-@pytest.mark.parametrize("frames", [["x"] * 12, ["y" * 60, "z" * 60, "z"]], ids=["messages", "bytes"])
+@pytest.mark.parametrize("frames", [["x"] * 12, ["y" * 60, "z" * 60, "z" * 60]], ids=["messages", "bytes"])
 async def test_what_the_peer_does_not_read_is_bounded(direct: Direct, frames: list[str]) -> None:
     direct.lane.is_read = False
     direct.put(*frames)
@@ -195,6 +274,46 @@ async def test_what_the_peer_does_not_read_is_bounded(direct: Direct, frames: li
     written = len(direct.lane.written)
     direct.put("x")
     assert len(direct.lane.written) == written
+
+
+async def test_a_message_may_be_larger_than_all_that_the_peer_may_owe(direct: Direct) -> None:
+    direct.lane.is_read = False
+    direct.put("s" * 5000)
+    direct.lane.waiting -= 500
+    direct.put("d" * 48, "d" * 48)  # 50 bytes on the wire
+    assert direct.events == []
+    direct.put("d")
+    assert direct.events == ["full"]
+
+
+@pytest.mark.parametrize(("sizes", "events"), [((5000, 40, 50), []), ((60, 60, 60), ["full"])])
+async def test_the_messages_of_a_turn_are_bounded_though_nothing_waits(
+    direct: Direct, sizes: tuple[int, ...], events: list[str]
+) -> None:
+    for size in sizes:
+        direct.outbox.put(Burst("x" * size))
+    direct.turn.end()
+    assert direct.events == events
+    assert bool(direct.lane.written) is not bool(events)
+
+
+async def test_a_burst_is_no_single_message(direct: Direct) -> None:
+    direct.lane.is_read = False
+    direct.put("x")
+    direct.outbox.put(Burst(*["y" * 60] * 3))
+    direct.turn.end()
+    assert direct.events == ["full"]
+
+
+async def test_what_a_turn_has_left_behind_is_known_message_by_message(direct: Direct) -> None:
+    direct.lane.is_read = False
+    for frame in ("s" * 500, "d" * 38, "d" * 38):
+        direct.outbox.put(Burst(frame))
+    direct.turn.end()
+    direct.put("d" * 18)
+    assert direct.events == []
+    direct.put("d")
+    assert direct.events == ["full"]
 
 
 async def test_a_peer_that_is_behind_but_reads_is_not_closed(direct: Direct) -> None:
@@ -212,9 +331,9 @@ async def test_how_long_the_oldest_frame_waits_is_known(direct: Direct) -> None:
     direct.lane.is_read = False
     direct.put("one", "two")
     assert direct.outbox.stuck_for(now() + 5) == pytest.approx(5, abs=1)
-    direct.lane.waiting = 5  # the first was taken just now
-    assert direct.outbox.stuck_for(now()) == pytest.approx(0, abs=1)
-    assert direct.outbox.stuck_for(now() + 1) == pytest.approx(1, abs=0.5)
+    direct.lane.waiting = 5  # the first was taken
+    assert direct.outbox.stuck_for(now() + 5) == 0
+    assert direct.outbox.stuck_for(now() + 7) == pytest.approx(2, abs=1)
     direct.lane.waiting = 0
     assert direct.outbox.stuck_for(now() + 5) == 0
 
@@ -319,7 +438,7 @@ async def test_a_share_is_fetched_at_a_time_and_a_frame_at_least() -> None:
     assert fetched == [[30], [3, 2], [1]]
 
 
-@pytest.mark.parametrize("frames", [["a"] * 6, ["é" * 51]], ids=["messages", "bytes"])
+@pytest.mark.parametrize("frames", [["a"] * 6, ["é" * 51] * 2], ids=["messages", "bytes"])
 async def test_a_full_polled_outbox_says_so_once_and_keeps_nothing(frames: list[str]) -> None:
     polled = Polled()
     polled.put(*frames)
@@ -328,11 +447,23 @@ async def test_a_full_polled_outbox_says_so_once_and_keeps_nothing(frames: list[
     assert not polled.outbox.has_some
 
 
-@pytest.mark.parametrize(("arrived", "is_full"), [(None, True), (False, True), (True, False)])
-@pytest.mark.parametrize("frame", ["a", "x" * 20], ids=["messages", "bytes"])
-async def test_what_was_fetched_counts_until_it_has_arrived(frame: str, arrived: bool | None, is_full: bool) -> None:
+async def test_a_message_may_be_larger_than_all_that_may_wait_for_a_poll() -> None:
     polled = Polled()
-    for _ in range(5):
+    polled.put("reply", "s" * 5000)
+    polled.outbox.fetch()
+    polled.put("d" * 95)
+    assert "full" not in polled.events
+    polled.put("d")
+    assert "full" in polled.events
+
+
+@pytest.mark.parametrize(("arrived", "is_full"), [(None, True), (False, True), (True, False)])
+@pytest.mark.parametrize(("frame", "times"), [("a", 5), ("x" * 30, 4)], ids=["messages", "bytes"])
+async def test_what_was_fetched_counts_until_it_has_arrived(
+    frame: str, times: int, arrived: bool | None, is_full: bool
+) -> None:
+    polled = Polled()
+    for _ in range(times):
         polled.put(frame)
     while polled.outbox.has_some and arrived:
         polled.outbox.fetch()

@@ -511,6 +511,13 @@ async def test_in_a_crowd_the_state_and_the_diffs_of_each_client_fit_together(co
         assert one.present == there
 
 
+async def test_a_state_may_be_larger_than_all_that_may_wait_for_a_socket(connect: Connect, settings: Any) -> None:
+    settings.REALTIME = {"OUTBOX_BYTES": 1000}
+    for number in range(3):
+        await enter(await connect(ROUTER), f"user{number}", {"about": "x" * 900})
+    assert len(await enter(await connect(ROUTER))) == 3
+
+
 async def test_the_state_is_encoded_once_until_something_changes(connect: Connect) -> None:
     await enter(await connect(ROUTER), "ada")
     await enter(await connect(ROUTER))

@@ -213,10 +213,17 @@ async def test_idle(connect: Connect) -> None:
 
 async def test_slow_reader(connect: Connect, settings: Any) -> None:
     """Its outbox is bounded, and it is closed; tests/e2e/test_endurance.py has real ones."""
+
+    class Room(Open):
+        @handle_in("talk")
+        async def talk(self) -> None:
+            for _ in range(2):
+                await self.push("said", {"fill": "x" * 20_000})
+
     settings.REALTIME = {"ROUTER": "chatty.routing.router", "OUTBOX_BYTES": 10_000}
-    wire = await connect(routed(Everything))
+    wire = await connect(routed(Room))
     await wire.join("t:a")
-    await wire.send("1", "2", "t:a", "echo", {"fill": "x" * 20_000})
+    await wire.send("1", "2", "t:a", "talk", {})
     assert await wire.closed() == 4008
 
 

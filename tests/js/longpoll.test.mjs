@@ -75,7 +75,9 @@ test("a session that is not opened in time is given up", async t => {
   assert.equal(socket.connectionState(), "closed");
 });
 
-for (const answer of [{status: 410}, {status: 200, token: "T1", messages: []}, {status: 204}]) {
+for (const answer of [
+  {status: 410}, {status: 410, token: 7, messages: []}, {status: 200, token: "T1", messages: []}, {status: 204},
+]) {
   test(`a first answer of ${JSON.stringify(answer)} opens nothing, and is not asked for in circles`, async t => {
     const {socket, http, turn} = polling(t, {reconnectAfterMs: () => 60_000});
     const closes = recorded(record => socket.onClose(record));
@@ -251,6 +253,11 @@ for (const [what, play] of Object.entries({
   "a page of a proxy": request => request.answersText("<h1>Bad gateway</h1>"),
   "JSON of a proxy": request => request.answersText('{"error": "bad gateway"}'),
   "nothing of a proxy": request => request.answersText("null"),
+  "a status in words": request => request.answers({status: "200", messages: []}),
+  "a token that is no text": request => request.answers({status: 200, token: {}, messages: []}),
+  "messages that are no list": request => request.answers({status: 200, messages: {error: "bad gateway"}}),
+  "one text for messages": request => request.answers({status: 200, messages: "bad gateway"}),
+  "a message that is no text": request => request.answers({status: 200, messages: [FRAMES.broadcast, {}]}),
   "no answer at all": request => request.fails(),
 })) {
   for (const method of ["GET", "POST"]) {

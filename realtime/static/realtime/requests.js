@@ -43,8 +43,18 @@ export class Requests {
 
 // private
 
-/** A proxy may answer with any JSON. */
+/** A proxy may answer with any JSON: what is not made as an answer counts as none. */
 function answerOf(body) {
-  if (typeof body?.status !== "number") throw new TypeError("the answer has no status");
+  const {status, token, messages} = body ?? {};
+  const isOurs = typeof status === "number" && isText(token ?? "") && areTexts(messages ?? []);
+  if (!isOurs) throw new TypeError("this is no answer of a long poll");
   return body;
+}
+
+function areTexts(values) {
+  return Array.isArray(values) && values.every(isText);
+}
+
+function isText(value) {
+  return typeof value === "string";
 }
