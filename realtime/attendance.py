@@ -7,6 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 
+from .book import Book, Entry
 from .engine.presences import BATCH, DEAD, UNKNOWN, Loaded, Presences, Tracked, Untracked
 from .exceptions import EngineUnavailable, NotJoined, NotTracked
 from .protocol.roster import Roster
@@ -29,7 +30,8 @@ class Attendance:
     replicas  topic -> who is there, of the topics in which a channel with presence is
 
     What the engine is told of a topic goes one command after the other, each with whatever has changed by then. It says
-    what is true at that moment, so what is told twice does no harm, and a crowd that comes together is one diff.
+    what is true at that moment, and is numbered, so neither what is told twice nor what arrives late does harm. A
+    crowd that comes together is one diff.
     """
 
     def __init__(self, host: Host, presences: Presences, grace: float) -> None:
@@ -38,7 +40,7 @@ class Attendance:
         self._grace = grace
         self.replicas: dict[str, Replica] = {}
         self._guests: dict[str, set[Guest]] = {}
-        self._books: dict[str, _Book] = {}
+        self._books: dict[str, Book] = {}
         self._ops = itertools.count(1)
         self._fading: deque[tuple[float, str, Entry]] = deque()
         self._fade_timer: asyncio.TimerHandle | None = None
@@ -80,10 +82,14 @@ class Attendance:
         """Tell the engine of an entry soon. The number of the diff that shows it, or EngineUnavailable."""
         book = self._books.get(topic)
         if book is None:
-            book = self._books[topic] = _Book()
-        book.changed[entry.channel, entry.key] = entry
+            book = self._books[topic] = Book()
+        book.put(entry)
         self._begin(topic, book)
         return book.told
+
+    def was_lost(self, entry: Entry) -> bool:
+        """Return whether the engine was told of it by a name that the node has no more."""
+        return entry.is_over(self._host.name())
 
     def let_fade(self, topic: str, entries: Sequence[Entry]) -> None:
         """End entries after the time of grace, or at once where there is none."""
@@ -99,12 +105,12 @@ class Attendance:
 
     # What the engine is told
 
-    def _begin(self, topic: str, book: _Book) -> None:
+    def _begin(self, topic: str, book: Book) -> None:
         if not book.is_busy:
             book.is_busy = True
             self._host.put_off(lambda: self._host.spawn(self._settle(topic, book)))
 
-    async def _settle(self, topic: str, book: _Book) -> None:
+    async def _settle(self, topic: str, book: Book) -> None:
         """Tell the engine of what has changed, and of what changes meanwhile."""
         try:
             while book.changed:
@@ -125,7 +131,7 @@ class Attendance:
             if not book.changed:
                 del self._books[topic]
 
-    async def _rest(self, topic: str, book: _Book) -> None:
+    async def _rest(self, topic: str, book: Book) -> None:
         """Let no diff follow too soon. Who fades is told of: that makes none, and comes before somebody takes over."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._pause(topic)
@@ -156,7 +162,7 @@ class Attendance:
         begun = [entry for entry in entries if not entry.is_over(name)]
         for some in _batches([entry for entry in ended if entry.node]):
             untracked = [Untracked(one.node, one.channel, one.key, self._grace if one.fades else 0.0) for one in some]
-            number = await self._host.call(self._presences.untrack(topic, untracked)) or number
+            number = await self._host.call(self._presences.untrack(topic, next(self._ops), untracked)) or number
         for some in _batches(begun):
             number = await self._track(topic, name, some) or number
         if any(entry.meta is not None for entry in ended):
@@ -249,58 +255,6 @@ class Attendance:
         return self._guests.get(topic, set())
 
 
-class Entry:
-    """One meta of one channel.
-
-    meta   JSON object; None when it is to go
-    node   the name under which the engine was told of it; "" if it was not
-    fades  whether it may be taken over before it goes
-    """
-
-    __slots__ = ("channel", "fades", "key", "meta", "node")
-
-    def __init__(self, channel: str, key: str, meta: bytes | None, node: str = "") -> None:
-        self.channel = channel
-        self.key = key
-        self.meta = meta
-        self.node = node
-        self.fades = False
-
-    def is_over(self, name: str) -> bool:
-        """Return whether it is to go, or went with a name that the node had before."""
-        return self.meta is None or self.node not in ("", name)
-
-
-class _Book:
-    """What the engine has not been told of one topic.
-
-    told   tells when it has heard of what has changed until now
-    hurry  what a rest waits for, until its time is over; None before there was one
-    """
-
-    __slots__ = ("changed", "hurry", "is_busy", "told")
-
-    def __init__(self) -> None:
-        self.changed: dict[tuple[str, str], Entry] = {}
-        self.is_busy = False
-        self.told: asyncio.Future[int] = future()
-        self.hurry: asyncio.Future[None] | None = None
-
-    def hasten(self) -> None:
-        if self.hurry is not None and not self.hurry.done():
-            self.hurry.set_result(None)
-
-    def take_fading(self) -> dict[tuple[str, str], Entry]:
-        taken = {name: entry for name, entry in self.changed.items() if entry.fades}
-        self.changed = {name: entry for name, entry in self.changed.items() if not entry.fades}
-        return taken
-
-    def take(self) -> tuple[dict[tuple[str, str], Entry], asyncio.Future[int]]:
-        taken = self.changed, self.told
-        self.changed, self.told = {}, future()
-        return taken
-
-
 class Guest:
     """What one channel has tracked in its topic.
 
@@ -358,6 +312,8 @@ class Guest:
         self._replica = self._attendance.admit(self)
         await self._tell(list(self._entries.values()))
         await self._replica.loaded()
+        if any(map(self._attendance.was_lost, self._entries.values())):  # while it comes in, nobody tells it to resync
+            raise EngineUnavailable("this node was declared dead meanwhile: the client joins again")
 
     @property
     def roster(self) -> Roster:

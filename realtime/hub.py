@@ -169,7 +169,7 @@ class Hub:
         try:
             await self._members.join(topic)
             await subscribing
-            entered.live = True
+            entered.begin()
         except BaseException:
             subscribing.cancel()
             del self._topics[topic]
@@ -212,6 +212,12 @@ class _Topic:
         self._put_off = put_off
         self._echoes = echoes
         self._observers = observers
+
+    def begin(self) -> None:
+        """Take note that from now on all is heard. Whoever observed it while the node was not in it has missed some."""
+        self.live = True
+        if (observer := self._observers.get(self.name)) is not None:
+            observer.gap()
 
     def add(self, subscriber: Subscriber, *, spared: bool = False) -> None:
         if spared:

@@ -15,8 +15,8 @@ from .engine.presences import Loaded, Presences
 from .exceptions import InvalidPresence
 from .handlers import Channel
 from .payloads import checked_topic, encode_object
-from .protocol.roster import entries_of
-from .replica import Fetch
+from .protocol.roster import Metas, entries_of
+from .replica import Fetch, fetched
 
 KEY_BYTES = 255
 META_BYTES = 1024
@@ -49,7 +49,7 @@ class Presence:
         """Return the entries with more fields beside "metas": {"7": {"metas": [...], "name": "Ada"}}. Sync or async.
 
         It is called with many keys at a time: all of them when a server begins to hear the topic, then once for each
-        diff, on every server. What it does to "metas" is of no effect.
+        diff, on every server. What it does to keys and "metas" is of no effect.
         """
         return entries
 
@@ -61,19 +61,14 @@ class Presence:
 
         What `fetch` adds is there if the project's router knows the topic. Raises InvalidTopic, EngineUnavailable.
         """
-        entries, fetch = _asked(topic), _fetch_of(topic)
-        if fetch is None or not entries:
-            return entries
-        found = async_to_sync(fetch)(topic, entries) if iscoroutinefunction(fetch) else fetch(topic, entries)
-        return dict(found)
+        metas, fetch = _asked(topic), _fetch_of(topic)
+        return entries_of(metas, fetch and async_to_sync(fetched)(_ask, fetch, topic, metas))
 
     @staticmethod
     async def alist_of(topic: str) -> dict[str, Any]:
         """Return who is in a topic, without blocking the loop; see `list_of`."""
-        entries, fetch = await asyncio.to_thread(_asked, topic), _fetch_of(topic)
-        if fetch is None or not entries:
-            return entries
-        return dict(await (fetch if iscoroutinefunction(fetch) else sync_to_async(fetch))(topic, entries))
+        metas, fetch = await asyncio.to_thread(_asked, topic), _fetch_of(topic)
+        return entries_of(metas, await fetched(_ask, fetch, topic, metas))
 
     # For Channel and its actor
 
@@ -153,10 +148,14 @@ def _checked_meta(meta: Any) -> bytes:
     return raw
 
 
-def _asked(topic: str) -> dict[str, Any]:
+async def _ask(function: Fetch, *args: Any) -> Any:
+    return await (function if iscoroutinefunction(function) else sync_to_async(function))(*args)
+
+
+def _asked(topic: str) -> dict[str, Metas]:
     with translated():
         loaded: Loaded = Presences(conf.keys()).load(checked_topic(topic)).run(sync_client(conf.engine()))
-    return entries_of(loaded.metas)
+    return loaded.metas
 
 
 def _fetch_of(topic: str) -> Fetch | None:

@@ -53,7 +53,7 @@ class Replica:
     fetch  the author's hook, if there is one: then a diff waits until it has returned
 
     Diffs are numbered, and come in the order of the record: one that was loaded already changes nothing, and where one
-    is missing all is loaded anew.
+    is missing all is loaded anew, for the listeners too. (While the engine is away it is not; then with the next diff.)
     """
 
     def __init__(self, topic: str, host: Host, load: Callable[[], Awaitable[Roster]], fetch: Fetch | None) -> None:
@@ -63,6 +63,7 @@ class Replica:
         self._load = load
         self._fetch = fetch
         self._is_loaded = False
+        self._is_owed = False  # the whole, to the listeners
         self._gaps = 0
         self._is_working = False
         self._loading: asyncio.Future[None] | None = None  # while somebody wants it loaded
@@ -75,17 +76,16 @@ class Replica:
         diffs = [one for one in broadcasts if diff_number(one)]
         if not diffs:
             return broadcasts
-        if self._fetch is None and self._is_loaded and not self._unread:
-            for diff in diffs:
-                self._take(diff)
-            return broadcasts
         self._unread += diffs
-        self._work()
+        if self._fetch is None and self._is_loaded:
+            self._take_all()
+        else:
+            self._work()
         return broadcasts if self._fetch is None else [one for one in broadcasts if not diff_number(one)]
 
     def gap(self) -> None:
         """Forget all of it. Clients are told to join again, and with the first of them it is loaded anew."""
-        self._is_loaded = False
+        self._is_loaded = self._is_owed = False
         self._gaps += 1
         self._unread.clear()
         self._tell_awaited()
@@ -123,7 +123,7 @@ class Replica:
                 if not self._is_loaded:
                     await self._load_once()
                 elif self._fetch is None:
-                    self._take(self._unread.popleft())
+                    self._take_all()
                 else:
                     await self._take_fetched(self._unread[0], self._fetch)
         except Exception as error:
@@ -133,6 +133,8 @@ class Replica:
                 loading.set_exception(error)
             if not isinstance(error, EngineUnavailable):
                 raise
+            if self._is_owed:
+                logger.warning("who is in %r is not known: %s", self.topic, error)
         finally:
             self._is_working = False
 
@@ -145,6 +147,8 @@ class Replica:
             if self._loading is not None:
                 self._loading.set_result(None)
                 self._loading = None
+            if self._is_owed:
+                self._host.put_off(self._make_good)
 
     async def _take_fetched(self, broadcast: Broadcast, fetch: Fetch) -> None:
         """Take the first diff with what `fetch` adds to it, and only then let the listeners have it."""
@@ -162,17 +166,20 @@ class Replica:
         if self._unread:
             self._unread.popleft()
 
-    def _take(self, broadcast: Broadcast) -> None:
-        diff = self._next(broadcast)
-        if diff is not None:
-            self._apply(broadcast, diff)
+    def _take_all(self) -> None:
+        while self._unread:  # which a missing one empties
+            broadcast = self._unread.popleft()
+            diff = self._next(broadcast)
+            if diff is not None:
+                self._apply(broadcast, diff)
 
     def _next(self, broadcast: Broadcast) -> Diff | None:
         """Return the diff, which follows what is known or is part of it; None if another is missing before it."""
         if diff_number(broadcast) > self.roster.number + 1:
             logger.warning("a presence diff of %r is missing: who is there is loaded anew", self.topic)
             self.gap()
-            self._host.spawn(self._reload())
+            self._is_owed = True
+            self._work()
             return None
         try:
             return Diff.read(broadcast.payload)
@@ -186,14 +193,13 @@ class Replica:
             self.roster.apply(number, diff, more)
             self._tell_awaited()
 
-    async def _reload(self) -> None:
-        """Load, and let the listeners have the whole: they missed what the node has missed."""
-        try:
-            await self.loaded()
-        except EngineUnavailable as error:
-            logger.warning("who is in %r is not known: %s", self.topic, error)
-        else:
+    def _make_good(self) -> None:
+        """Let the listeners have the whole: they missed what the node has missed."""
+        while self._is_owed and self._is_loaded:
+            number = self.roster.number
+            self._is_owed = False
             self._host.deliver(Broadcast(self.topic, PRESENCE_STATE, self.roster.payload()))
+            self._is_owed |= self.roster.number > number  # by diffs that came in, and went to them first
 
     def _tell_awaited(self) -> None:
         """Let those go on who wait for what is known now, or for what nobody will hear any more."""

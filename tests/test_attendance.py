@@ -13,7 +13,7 @@ from realtime.attendance import Attendance, Guest
 from realtime.engine.client import Engine, sync_client
 from realtime.engine.keys import Keys
 from realtime.engine.layer import RedisChannelLayer
-from realtime.engine.presences import Presences, Tracked
+from realtime.engine.presences import Presences, Tracked, Untracked
 from realtime.engine.registry import Registry
 from realtime.engine.scripts import Call
 from realtime.exceptions import EngineUnavailable
@@ -200,7 +200,7 @@ async def test_who_fades_while_the_engine_is_away_is_told_of_later(
     one.end(fades=True)
     await scene.settled()
     scene.before = lambda: None
-    fading = Call(("HEXISTS", scene.keys.of(TOPIC).presences(TOPIC), "\x1f\x1fa"), bool)
+    fading = Call(("ZCARD", scene.keys.of(TOPIC).fading(TOPIC)), bool)
     await until(lambda: scene.ask(fading))
     await scene.close()
 
@@ -280,9 +280,46 @@ async def test_a_command_that_arrives_after_its_end_leaves_no_ghost(
     guest.end(fades=False)
     await scene.settled()
     await until(lambda: scene.looks == looks)
-    scene.ask(scene.presences.track(TOPIC, NODE, 99, [Tracked("c", "a", b"{}")]))
+    scene.ask(scene.presences.track(TOPIC, NODE, 2, [Tracked("c", "a", b"{}")]))
     assert sorted(scene.present) == ["a", "stays"]
     await until(lambda: scene.present == ["stays"])
+
+
+async def test_an_untrack_that_arrives_late_leaves_who_has_come_back_present(scene: Scene) -> None:
+    guest = await scene.guest("c")
+    await guest.track("a", b"{}")
+    scene.before = away
+    with pytest.raises(EngineUnavailable):
+        await guest.untrack(["a"])
+    scene.before = lambda: None
+    await guest.track("a", b"{}")
+    scene.ask(scene.presences.untrack(TOPIC, 2, [Untracked(NODE, "c", "a", 0.0)]))
+    assert scene.present == ["a"]
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["it is untracked again", "its channel ends"])
+async def test_who_is_untracked_and_tracked_in_one_turn_leaves_no_ghost(scene: Scene, is_told: bool) -> None:
+    guest = await scene.guest("c")
+    await guest.track("a", b"{}")
+    telling = asyncio.gather(guest.untrack(["a"]), guest.track("a", b"{}"))
+    await asyncio.sleep(0)  # both have begun, and the engine was told of neither
+    if is_told:
+        await guest.untrack(["a"])
+    guest.end(fades=False)
+    await telling
+    await scene.settled()
+    assert scene.present == []
+
+
+async def test_who_is_untracked_while_the_engine_is_away_and_tracked_again_leaves_no_ghost(scene: Scene) -> None:
+    guest = await scene.guest("c")
+    await guest.track("a", b"{}")
+    scene.before = away
+    for do in (guest.untrack(["a"]), guest.track("a", b"{}"), guest.untrack(["a"])):
+        with pytest.raises(EngineUnavailable):
+            await do
+    scene.before = lambda: None
+    await until(lambda: scene.present == [])
 
 
 async def test_a_name_that_was_declared_dead_is_reported_and_tracks_nobody(scene: Scene) -> None:
@@ -301,6 +338,25 @@ async def test_a_name_that_was_declared_dead_is_reported_and_tracks_nobody(scene
     again = await scene.guest("e")
     await again.track("a", b"{}")
     assert scene.ask(scene.presences.tracked(TOPIC, "web:1:b", 0)) == (0, [[TOPIC, "e", "a"]])
+
+
+async def test_who_comes_in_while_the_node_takes_another_name_comes_again(scene: Scene) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def fetch(topic: str, entries: dict[str, Any]) -> dict[str, Any]:
+        asked.set()
+        await go_on.wait()
+        return entries
+
+    guest = Guest(scene.attendance, TOPIC, "c", fetch)
+    await guest.track("a", b"{}")
+    entering = asyncio.create_task(guest.enter())
+    await asked.wait()
+    scene.name = "web:1:b"
+    go_on.set()
+    with pytest.raises(EngineUnavailable, match="declared dead meanwhile"):
+        await entering
+    guest.end(fades=False)
 
 
 async def test_a_topic_that_is_gone_is_an_error(scene: Scene) -> None:

@@ -38,6 +38,7 @@ FLOORS = [
         "wheel",
         "conf",
         "replica",
+        "book",
         "attendance",
         "presence",
     },

@@ -557,7 +557,20 @@ async def test_an_observer_hears_first_and_may_keep_back_what_it_delivers_later(
 
 async def test_an_observer_is_told_of_a_gap_before_the_listeners_are(scene: Scene) -> None:
     listener = scene.subscriber("1")
-    observer = scene.observers["a"] = Observer()
     await scene.hub.subscribe("a", listener)
+    observer = scene.observers["a"] = Observer()
     scene.bus.listeners["a"].gap()
     assert (observer.gaps, listener.resyncs) == (1, 1)
+
+
+async def test_an_observer_that_outlives_the_last_listener_is_told_of_a_gap_when_one_comes(scene: Scene) -> None:
+    first, second, third = [scene.subscriber(number) for number in "123"]
+    await scene.hub.subscribe("a", first)
+    observer = scene.observers["a"] = Observer()
+    scene.hub.unsubscribe("a", first)
+    await asyncio.gather(*scene.tasks)
+    assert observer.gaps == 0
+    await scene.hub.subscribe("a", second)
+    assert (observer.gaps, second.resyncs) == (1, 0)
+    await scene.hub.subscribe("a", third)
+    assert observer.gaps == 1  # it has heard all since

@@ -24,6 +24,8 @@ from realtime import (
     conf,
     handle_in,
 )
+from realtime.engine.client import sync_client
+from realtime.engine.presences import Presences, Tracked
 from realtime.node import Node
 from tests.wire import Wire
 
@@ -655,6 +657,38 @@ async def test_a_channel_that_has_ended_tracks_nobody(connect: Connect) -> None:
     assert await Presence.alist_of(TOPIC) == {}
 
 
+async def test_the_state_holds_who_came_while_the_last_one_here_was_kicked_and_its_handler_ran_on(
+    connect: Connect,
+) -> None:
+    go_on = asyncio.Event()
+
+    class Slow(Room):
+        @handle_in("slow")
+        async def slow(self) -> None:
+            await go_on.wait()
+
+    ada, eve = await connect(routed(Slow)), await connect(routed(Slow))
+    await enter(ada, "ada")
+    await ada.send("1", "2", TOPIC, "slow", {})
+    await ada.ping()
+    hub = Node.current().hub
+    [actor] = hub._topics[TOPIC].subscribers.values()
+    actor.expel("kicked")
+    while hub.topics():
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)  # now nothing is heard
+    another_node_tracks("bob")
+    assert "bob" in await enter(eve)
+    go_on.set()
+
+
+def another_node_tracks(key: str) -> None:
+    keys, registry, engine = conf.keys(), conf.registry(), sync_client(conf.engine())
+    registry.beat(keys.of(TOPIC), "other", is_new=True).run(engine)
+    registry.join(TOPIC, "other", 1, 1).run(engine)
+    assert Presences(keys).track(TOPIC, "other", 1, [Tracked("o.1", key, b"{}")]).run(engine) > 0
+
+
 # fetch
 
 
@@ -760,6 +794,41 @@ async def test_who_is_there_can_be_asked_from_outside(
     assert await asyncio.to_thread(Presence.list_of, TOPIC) == state
     assert await Presence.alist_of("t:nobody") == {}
     assert await asyncio.to_thread(Presence.list_of, "another") == {}
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_what_is_told_outside_is_what_is_told_inside_whatever_fetch_does(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_async: bool
+) -> None:
+    def found(entries: dict[str, Any]) -> dict[str, Any]:
+        if "fails" in entries:
+            raise RuntimeError("no database")
+        return {key: {"metas": [], "name": key.title()} for key in entries if key != "bob"}
+
+    class Sync(Presence):
+        def fetch(self, topic: str, entries: dict[str, Any]) -> dict[str, Any]:
+            return found(entries)
+
+    class Async(Presence):
+        async def fetch(self, topic: str, entries: dict[str, Any]) -> dict[str, Any]:
+            return found(entries)
+
+    class Fetching(Room):
+        presence = Async() if is_async else Sync()
+
+    router = routed(Fetching)
+    monkeypatch.setattr(conf, "router", lambda: router)
+    ada, bob = await connect(router), await connect(router)
+    await enter(ada, "ada")
+    state = await enter(bob, "bob")
+    assert (state["ada"]["name"], bare(state)) == ("Ada", {"ada": [{}], "bob": [{}]})
+    assert await Presence.alist_of(TOPIC) == state
+    assert await asyncio.to_thread(Presence.list_of, TOPIC) == state
+    await enter(await connect(router), "fails")
+    for there in (await Presence.alist_of(TOPIC), await asyncio.to_thread(Presence.list_of, TOPIC)):
+        assert bare(there) == {"ada": [{}], "bob": [{}], "fails": [{}]}
+        assert all(entry.keys() == {"metas"} for entry in there.values())
+    assert "fetch failed for 3 keys" in caplog.text
 
 
 async def test_a_diff_that_somebody_else_has_made_up_is_a_broadcast_like_any(connect: Connect) -> None:

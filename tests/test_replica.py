@@ -13,12 +13,14 @@ from realtime.exceptions import EngineUnavailable
 from realtime.protocol.messages import Broadcast
 from realtime.protocol.roster import Roster
 from realtime.replica import Host, Replica, fetched
+from realtime.turn import Turn
 
 
 class Scene:
     """A replica whose record is a dict, and whose engine answers when the gate is open.
 
     delivered  what it has the listeners told
+    pending    what has come in, and will go to them first, as the hub has it
     """
 
     def __init__(self) -> None:
@@ -29,15 +31,17 @@ class Scene:
         self.loads = 0
         self.fails = False
         self.delivered: list[tuple[str, Any]] = []
+        self.pending: list[Broadcast] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.fetch: Any = None
+        self.turn = Turn()
         self.host = Host(
             name=lambda: "node",
             call=self._nothing,
             ask=self._ask,
-            deliver=lambda one: self.delivered.append((one.event, msgspec.json.decode(one.payload))),
+            deliver=self._deliver,
             spawn=self._spawn,
-            put_off=lambda work: None,
+            put_off=self.turn.put_off,
             declared_dead=lambda name: None,
         )
         self.replica = Replica("t", self.host, self._load, None)
@@ -64,6 +68,12 @@ class Scene:
         """Return when nothing is under way."""
         while running := [task for task in self.tasks if not task.done()]:
             await asyncio.wait(running, timeout=5)
+        self.turn.end()
+
+    def _deliver(self, broadcast: Broadcast) -> None:
+        pending, self.pending = self.pending, []
+        for one in (*self.replica.hear(pending), broadcast):
+            self.delivered.append((one.event, msgspec.json.decode(one.payload)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self.tasks.append(asyncio.create_task(work))
@@ -132,6 +142,67 @@ async def test_where_a_diff_is_missing_all_is_loaded_and_told_anew(scene: Scene)
     scene.replica.hear([scene.join("bob")])
     assert scene.known == ["lost", "ada", "bob"]
     assert scene.loads == 2
+
+
+async def test_several_diffs_after_one_that_is_missing_are_one_reload(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    await scene.replica.loaded()
+    scene.join("lost")
+    scene.replica.hear([scene.join(key) for key in ("ada", "bob", "eve")])
+    await scene.settled()
+    assert (scene.loads, caplog.text.count("is missing")) == (2, 1)
+    assert [(event, list(entries)) for event, entries in scene.delivered] == [
+        ("presence_state", ["lost", "ada", "bob", "eve"])
+    ]
+
+
+async def test_where_all_cannot_be_loaded_anew_it_is_told_with_the_next_diff(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    await scene.replica.loaded()
+    scene.fails = True
+    scene.join("lost")
+    scene.replica.hear([scene.join("ada")])
+    await scene.settled()
+    assert (scene.loads, scene.delivered) == (2, [])
+    assert "who is in 't' is not known: away" in caplog.text
+    scene.fails = False
+    scene.replica.hear([scene.join("bob")])
+    await scene.settled()
+    assert [(event, list(entries)) for event, entries in scene.delivered] == [
+        ("presence_state", ["lost", "ada", "bob"])
+    ]
+    await scene.replica.loaded()
+    await scene.settled()
+    assert len(scene.delivered) == 1
+
+
+async def test_what_is_missing_is_not_told_to_clients_that_join_again(scene: Scene) -> None:
+    await scene.replica.loaded()
+    scene.fails = True
+    scene.join("lost")
+    scene.replica.hear([scene.join("ada")])
+    await scene.settled()
+    scene.replica.gap()
+    scene.fails = False
+    await scene.replica.loaded()
+    await scene.settled()
+    assert scene.delivered == []
+
+
+async def test_the_whole_is_told_again_where_something_newer_came_in_before_it(scene: Scene) -> None:
+    await scene.replica.loaded()
+    scene.gate.clear()
+    scene.join("lost")
+    scene.replica.hear([scene.join("ada")])
+    while scene.loads < 2:
+        await asyncio.sleep(0)
+    scene.pending.append(scene.join("bob"))
+    scene.gate.set()
+    await scene.settled()
+    assert [event for event, _ in scene.delivered] == ["presence_diff", "presence_state", "presence_state"]
+    assert list(scene.delivered[-1][1]) == scene.known == ["lost", "ada", "bob"]
 
 
 async def test_after_a_gap_it_is_loaded_when_somebody_asks(scene: Scene) -> None:

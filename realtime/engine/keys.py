@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 
 # What there may be of one topic under its own key. Collection removes all of it: whoever adds a kind adds it here.
-RECORDS = ("members", "history", "presences")
+RECORDS = ("members", "history", "presences", "fading")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,14 @@ class Partition:
     @property
     def presences_prefix(self) -> str:
         return f"{self.root}:presences:"
+
+    def fading(self, topic: str) -> str:
+        """Sorted set: which of those who are there will leave, unless somebody takes over; by key."""
+        return f"{self.fading_prefix}{topic}"
+
+    @property
+    def fading_prefix(self) -> str:
+        return f"{self.root}:fading:"
 
     @property
     def bus_prefix(self) -> str:

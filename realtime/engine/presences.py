@@ -63,16 +63,17 @@ class Presences:
         An entry that is there already is changed. One whose key another fades takes over from it.
         """
         place = self.keys.of(topic)
-        keys = (place.nodes, place.topics, place.presences(topic), place.tracked(node))
+        keys = (place.nodes, place.topics, place.presences(topic), place.fading(topic), place.tracked(node))
         about = (node, topic, self.keys.bus(topic), op, place.tracked_prefix)
         return Call.of(self._script("track"), keys, (*about, *_flat(entries)), int)
 
-    def untrack(self, topic: str, entries: Sequence[Untracked]) -> Call[int]:
-        """The number of the diff, 0 if nothing has changed."""
+    def untrack(self, topic: str, op: int, entries: Sequence[Untracked]) -> Call[int]:
+        """The number of the diff, 0 if nothing has changed. What a later command has tracked stays."""
         place = self.keys.of(topic)
-        about = (topic, self.keys.bus(topic), place.tracked_prefix)
+        keys = (place.presences(topic), place.fading(topic))
+        about = (topic, self.keys.bus(topic), op, place.tracked_prefix)
         ended = [(node, channel, key, round(grace * 1000)) for node, channel, key, grace in entries]
-        return Call.of(self._script("untrack"), (place.presences(topic),), (*about, *_flat(ended)), int)
+        return Call.of(self._script("untrack"), keys, (*about, *_flat(ended)), int)
 
     def load(self, topic: str) -> Call[Loaded]:
         return Call(("HGETALL", self.keys.of(topic).presences(topic)), _loaded)
@@ -99,10 +100,9 @@ def _loaded(answer: Any) -> Loaded:
     number = int(answer.pop(b"", b"0:0").partition(b":")[0])
     found = []
     for field, entry in answer.items():
-        node, _, key = field.split(b"\x1f", 2)
-        if node:  # else it tells which entries of the key fade
-            ref, previous, _, meta = entry.split(b":", 3)
-            found.append((int(ref), ref, key.decode(), _shown(meta, ref, previous)))
+        key = field.split(b"\x1f", 2)[2].decode()
+        ref, previous, _, _, meta = entry.split(b":", 4)
+        found.append((int(ref), ref, key, _shown(meta, ref, previous)))
     metas: dict[str, dict[str, bytes]] = {}
     for _, ref, key, meta in sorted(found, key=lambda one: one[0]):
         metas.setdefault(key, {})[ref.decode()] = meta

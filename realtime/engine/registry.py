@@ -181,7 +181,7 @@ class Registry:
         """Give back what a dead node held; `seen` is its last sign of life as the leader knows it."""
         p = partition
         keys = (p.fence, p.topics, p.due, p.nodes, p.held(node), p.tracked(node), p.window, p.ledger)
-        prefixes = (p.record_prefixes[0], p.presences_prefix, p.bus_prefix, p.tracked_prefix)
+        prefixes = (p.record_prefixes[0], p.presences_prefix, p.fading_prefix, p.bus_prefix, p.tracked_prefix)
         return self._call("reap", keys, (term, holder, node, seen, limit, self.window, seed(), *prefixes), _reaped)
 
     def waiting(self, partition: Partition) -> Call[tuple[int, int, float | None]]:

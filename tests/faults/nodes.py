@@ -354,8 +354,7 @@ def held(name: str) -> int:
 def fading(*names: str) -> int:
     """Return how many entries of presence in these topics the engine keeps for those whose grace runs."""
     client, keys = sync_client(conf.engine()), conf.keys()
-    records = (client.hkeys(keys.of(name).presences(name)) for name in names)
-    return sum(field.startswith(b"\x1f\x1f") for fields in records for field in fields)
+    return sum(client.zcard(keys.of(name).fading(name)) for name in names)
 
 
 def members() -> dict[str, dict[int, int]]:

@@ -44,10 +44,10 @@ def test_every_call_is_allowed(ada: Any) -> None:
     registry.leave("a", "node:1:x", 4).run(ada)
     presences = Presences(registry.keys)
     assert presences.track("d", "node:1:x", 5, [Tracked("c", "key", b"{}")]).run(ada) == 1
-    assert presences.untrack("d", [Untracked("node:1:x", "c", "key", 1.0)]).run(ada) == 0
+    assert presences.untrack("d", 6, [Untracked("node:1:x", "c", "key", 1.0)]).run(ada) == 0
     assert presences.load("d").run(ada).metas.keys() == {"key"}
     assert presences.tracked("d", "node:1:x", 0).run(ada) == (0, [["d", "c", "key"]])
-    assert presences.untrack("d", [Untracked("node:1:x", "c", "key", 0.0)]).run(ada) == 2
+    assert presences.untrack("d", 7, [Untracked("node:1:x", "c", "key", 0.0)]).run(ada) == 2
     assert registry.delete("b").run(ada) == 1
     assert registry.waiting(place).run(ada)[0] == 2
     lead = election.acquire(registry.keys, "me", 10).run(ada)

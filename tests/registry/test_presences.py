@@ -54,8 +54,10 @@ class Scene:
         op = next(self.ops) if op is None else op
         return self.presences.track(TOPIC, node, op, tracked).run(self.client)
 
-    def untrack(self, *entries: tuple[str, str, str], grace: float = 0.0) -> int:
-        return self.presences.untrack(TOPIC, [Untracked(*entry, grace) for entry in entries]).run(self.client)
+    def untrack(self, *entries: tuple[str, str, str], grace: float = 0.0, op: int | None = None) -> int:
+        ended = [Untracked(*entry, grace) for entry in entries]
+        op = next(self.ops) if op is None else op
+        return self.presences.untrack(TOPIC, op, ended).run(self.client)
 
     def load(self) -> Loaded:
         return self.presences.load(TOPIC).run(self.client)
@@ -107,7 +109,7 @@ def scene(client: Any, keys: Keys) -> Iterator[Scene]:
 
 
 A, B, C = NODES
-KEYS = ("ada", "bob", "__proto__")
+KEYS = ("ada", "bob", "__proto__", "ada\x1f1")
 
 
 def test_what_is_tracked_is_told_and_can_be_loaded(scene: Scene) -> None:
@@ -195,6 +197,40 @@ def test_one_that_takes_over_with_another_meta_is_an_update(scene: Scene) -> Non
     assert msgspec.json.decode(meta)["phx_ref_prev"] == next(iter(scene.diffs[0][1].joins["ada"]))
 
 
+def test_an_untrack_that_was_overtaken_changes_nothing(scene: Scene) -> None:
+    scene.track(A, ("c1", "ada", {}), op=2)
+    for grace in (0.0, LONG):
+        assert scene.untrack((A, "c1", "ada"), grace=grace, op=1) == 0
+    assert scene.track(B, ("c2", "ada", {})) == 2  # and takes nobody's place
+    assert scene.present() == {"ada": [{}, {}]}
+
+
+def test_who_fades_is_not_changed_by_what_was_told_before(scene: Scene) -> None:
+    scene.track(A, ("c1", "ada", {"n": 1}), op=1)
+    scene.untrack((A, "c1", "ada"), grace=LONG, op=3)
+    assert scene.track(A, ("c1", "ada", {"n": 2}), op=2) == 0
+    assert scene.track(B, ("c2", "ada", {"n": 1})) == 0
+    assert scene.present() == {"ada": [{"n": 1}]}
+
+
+def test_who_fades_and_is_tracked_again_by_its_channel_fades_no_more(scene: Scene) -> None:
+    scene.track(A, ("c1", "ada", {}))
+    scene.untrack((A, "c1", "ada"), grace=LONG)
+    scene.track(A, ("c1", "ada", {}))
+    assert scene.track(B, ("c2", "ada", {})) == 2
+    assert not scene.client.exists(scene.place.fading(TOPIC))
+
+
+@pytest.mark.parametrize("graces", [(LONG, 2 * LONG), (2 * LONG, LONG)], ids=["in their order", "in the other"])
+def test_of_several_that_fade_the_next_to_go_is_taken_over(scene: Scene, graces: tuple[float, float]) -> None:
+    scene.track(A, ("c1", "ada", {}), ("c2", "ada", {}))
+    for channel, grace in zip(("c1", "c2"), graces, strict=True):
+        scene.untrack((A, channel, "ada"), grace=grace)
+    scene.track(B, ("d", "ada", {}))
+    assert scene.untrack((A, "c1" if graces[0] < graces[1] else "c2", "ada")) == 0
+    assert len(scene.present()["ada"]) == 2
+
+
 def test_a_fade_that_is_told_twice_is_one(scene: Scene) -> None:
     scene.track(A, ("c1", "ada", {}))
     for _ in range(2):
@@ -202,6 +238,13 @@ def test_a_fade_that_is_told_twice_is_one(scene: Scene) -> None:
     assert scene.track(B, ("c2", "ada", {})) == 0
     assert scene.track(C, ("c3", "ada", {})) == 2
     assert scene.present() == {"ada": [{}, {}]}
+
+
+def test_who_fades_under_another_key_is_not_taken_over(scene: Scene) -> None:
+    scene.track(A, ("c1", "ada", {}), ("c1", "bob", {}))
+    scene.untrack((A, "c1", "bob"), grace=LONG)
+    assert scene.track(B, ("c2", "ada", {})) == 2
+    assert scene.present() == {"ada": [{}, {}], "bob": [{}]}
 
 
 def test_who_does_not_fade_is_not_taken_over(scene: Scene) -> None:
@@ -255,12 +298,54 @@ def test_a_leader_that_was_replaced_removes_nobody(scene: Scene) -> None:
 
 def test_a_topic_that_is_collected_or_deleted_keeps_nobody(scene: Scene) -> None:
     scene.track(A, ("c1", "ada", {}))
+    scene.untrack((A, "c1", "ada"), grace=LONG)
     for node in NODES:
         scene.registry.leave(TOPIC, node, next(scene.ops)).run(scene.client)
     assert scene.registry.collect(scene.place, 1, "leader", 10).run(scene.client).topics == [TOPIC]
     assert scene.load() == Loaded(0, {})
     assert scene.untrack((A, "c1", "ada")) == 0
-    assert not scene.client.exists(scene.place.presences(TOPIC), scene.place.tracked(A))
+    names = (scene.place.presences(TOPIC), scene.place.fading(TOPIC), scene.place.tracked(A))
+    assert not scene.client.exists(*names)
+
+
+# A crowd
+
+METER = """
+local engine, bytes = redis, 0
+local function weigh(value)
+  for _, one in ipairs(type(value) == "table" and value or {value}) do
+    bytes = bytes + #tostring(one)
+  end
+  return value
+end
+local redis = {call = function(...)
+  weigh({...})
+  return weigh(engine.call(...))
+end}
+"""
+
+
+def metered(name: str) -> Script:
+    """Return a script that returns how many bytes went between it and the data instead."""
+    head, _, text = packaged(name).text.partition("\n")
+    text, _, end = text.rpartition("\nreturn ")
+    return Script(f"{head}\n{METER}{text}\nlocal done = {end}\nreturn bytes")
+
+
+def test_what_an_entry_costs_the_engine_does_not_grow_with_the_tabs_of_its_key(scene: Scene) -> None:
+    """One name for all who gave none is the key of thousands, and their server may end."""
+    scene.presences = Presences(scene.keys, metered)
+    tabs = [f"c{number}" for number in range(1000, 3000)]
+    batches = [tabs[start : start + 100] for start in range(0, len(tabs), 100)]
+    costs = {
+        "track": [scene.track(A, *((tab, "anon", {}) for tab in some), op=1000) for some in batches],
+        "fade": [scene.untrack(*((A, tab, "anon") for tab in some), grace=LONG, op=2000) for some in batches],
+        "take over": [scene.track(B, *((tab, "anon", {}) for tab in some), op=3000) for some in batches[:10]],
+        "go": [scene.untrack(*((A, tab, "anon") for tab in some), op=4000) for some in batches[10:]],
+    }
+    for what, found in costs.items():
+        assert max(found) < 1.1 * min(found), what
+    assert len(scene.present()["anon"]) == 1000
 
 
 # Anything, in any order
@@ -291,12 +376,19 @@ class Model:
         node, channel, key = self.random.choice(self.here)
         self.scene.track(node, (channel, key, self._meta()))
 
+    def lag(self) -> None:
+        """A command comes after those that were told later."""
+        node, channel, key = self.random.choice(self.here)
+        self.scene.untrack((node, channel, key), op=1)
+        self.scene.track(node, (channel, key, {"late": True}), op=1)
+        assert {"late": True} not in self.scene.present()[key]
+
     def drop(self) -> None:
         self.scene.untrack(self._take(self.here))
 
     def fade(self) -> None:
         one = self._take(self.here)
-        self.scene.untrack(one, grace=LONG)
+        self.scene.untrack(one, grace=LONG + next(self.scene.ops))
         self.fading.append(one)
 
     def fall(self) -> None:
@@ -318,7 +410,7 @@ class Model:
 
     def step(self) -> None:
         ways: list[Callable[[], None]] = [self.track] * 3 + [self.die]
-        ways += [self.update, self.update, self.drop, self.fade, self.fade] if self.here else []
+        ways += [self.update, self.update, self.drop, self.fade, self.fade, self.lag] if self.here else []
         ways += [self.fall] if self.fading else []
         self.random.choice(ways)()
 
@@ -364,14 +456,16 @@ MUTATIONS = [
     mutation("refs do not grow", "", Edit("track", "last = math.max(last + 1, at)", "last = 1")),
     mutation("what is tracked is not listed", "", Edit("track", 'redis.call("SADD", own,', "select(1,")),
     mutation("what fades leaves", "", Edit("untrack", "if grace == 0 then", "if true then")),
-    mutation("what leaves is not told", "", Edit("untrack", "note(leaves, key, entry)", "")),
+    mutation("what leaves is not told", "", Edit("untrack", "note(leaves, key, remove", "note({}, key, remove")),
+    mutation("a late untrack counts", "", Edit("untrack", "not is_late(op, entry)", "true")),
+    mutation("a late track counts", "", Edit("track", "not is_late(op, held)", "true")),
     mutation("what leaves stays listed", "", Edit("presences", 'redis.call("SREM", tracked .. node,', "select(1,")),
-    mutation("what leaves still fades", "", Edit("presences", "table.remove(entries, place)", "")),
+    mutation("what leaves still fades", "", Edit("presences", 'redis.call("ZREM", fading,', "select(1,")),
     mutation("what leaves is kept", "", Edit("presences", 'redis.call("HDEL", record, owner .. SEP .. key)', "")),
     mutation("diffs are not numbered", "", Edit("presences", 'text(number + 1) .. ":"', 'text(number) .. ":"')),
     mutation("reap takes who fades", "", Edit("reap", "if ms and ms > now() then", "if false then")),
     mutation("reap forgets who fades", "", Edit("reap", 'redis.call("SADD", own, member)', "")),
-    mutation("reap tells nobody", "", Edit("reap", "note(leaves[topic], key, entry)", "")),
+    mutation("reap tells nobody", "", Edit("reap", "note(leaves[topic], key, remove", "note({}, key, remove")),
 ]
 
 
@@ -380,7 +474,7 @@ def test_a_script_without_one_step_is_found_out(mutation: Any, client: Any, keys
     scene = Scene(client, keys, mutation.script())
     try:
         with pytest.raises((AssertionError, TypeError)) as broken:
-            walk(scene, 0, 150)
+            walk(scene, 0, 400)
     finally:
         scene.close()
     assert "lua" not in str(broken.value)  # but by what it did, not by an edit that fits nowhere

@@ -2,13 +2,13 @@
 -- Give back what a dead node held, a batch at a time. Any later leader can go on where one stopped.
 -- KEYS     fence, topics, due, nodes, held, tracked, window, ledger
 -- ARGV     term, holder, node, its last sign of life as the leader knows it, limit, the caller's window, seed, and what
---          these keys begin with: a topic's members, its presences, its bus, the nodes' entries
+--          these keys begin with: a topic's members, its presences, those that fade, its bus, the nodes' entries
 -- Returns  {"", "alive"} if it has given another one, or {"", "more", "later" or "done", topics that it left...},
 --          or {the newer "term|holder"}; "later" if all that is left still fades
 local fence_key, topics, due, nodes, held, own = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local window, ledger = KEYS[7], KEYS[8]
 local term, holder, node, known, limit, own_window, seed = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local members, presences, bus, tracked = ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local members, presences, fading, bus, tracked = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 
 --# include fence
 --# include due_time
@@ -40,18 +40,16 @@ local popped = redis.call("SPOP", own, limit)
 for _, member in ipairs(popped) do
   local topic, channel, key = string.match(member, "^([^\31]*)\31([^\31]*)\31(.*)$")
   local record, owner = presences .. topic, node .. SEP .. channel
-  local _, ms = place_of(fading(record, key), owner)
+  local entry = redis.call("HGET", record, owner .. SEP .. key)
+  local ms = entry and tonumber((select(4, parts(entry))))
   if ms and ms > now() then
     kept[#kept + 1] = member
   else
-    local entry = remove(record, tracked, topic, owner, key)
-    if entry then
-      if not leaves[topic] then
-        leaves[#leaves + 1] = topic
-        leaves[topic] = {}
-      end
-      note(leaves[topic], key, entry)
+    if not leaves[topic] then
+      leaves[#leaves + 1] = topic
+      leaves[topic] = {}
     end
+    note(leaves[topic], key, remove(record, fading .. topic, tracked, topic, owner, key))
   end
 end
 for _, member in ipairs(kept) do

@@ -1,11 +1,11 @@
 #!lua
 -- Let entries come into a topic, or change, and tell every node of it in the same step, with one diff for all.
 -- One of whose key another fades takes that one's place: nothing is told if its meta is the same.
--- KEYS     nodes, topics, record, tracked
+-- KEYS     nodes, topics, record, fading, tracked
 -- ARGV     node, topic, bus, op, what the sets of the nodes' entries begin with, then of each: channel, key, meta
 -- Returns  the number of the diff, 0 if nothing has changed; or -1 if the node is not alive, -2 if there is no such
 --          topic, and then nothing has changed
-local nodes, topics, record, own = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local nodes, topics, record, fading, own = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local node, topic, bus, op, tracked = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 --# include now
@@ -18,10 +18,10 @@ if not redis.call("ZSCORE", topics, topic) then
   return -2  -- nor would anybody collect its record
 end
 
--- Take the oldest entry of the key that fades, and return it; nil if none does.
+-- Take the entry of a key that fades and ends first, and return it; nil if none does.
 local function take_over(key)
-  local oldest = fading(record, key)[1]
-  return oldest and remove(record, tracked, topic, string.match(oldest, "^%d+\31(.*)$"), key)
+  local owner = next_to_go(fading, key)
+  return owner and remove(record, fading, tracked, topic, owner, key)
 end
 
 local joins, leaves = {}, {}
@@ -29,25 +29,25 @@ local _, last = counters(record)
 local at = now() * 1000
 for i = 6, #ARGV, 3 do
   local channel, key, meta = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local field = node .. SEP .. channel .. SEP .. key
-  local held = redis.call("HGET", record, field)
-  local is_late = held and tonumber((select(3, parts(held)))) > tonumber(op)  -- overtaken by a later command
-  if not is_late then
+  local owner = node .. SEP .. channel
+  local held = redis.call("HGET", record, owner .. SEP .. key)
+  if not is_late(op, held) then
+    if held then
+      unfade(fading, owner, key, held)
+    end
     held = held or take_over(key)
-    local ref, previous, _, known = parts(held or "0::0:")
+    local ref, previous, _, _, known = parts(held or "0::0::")
     if known ~= meta then
       last = math.max(last + 1, at)
       previous = held and ref or ""
       ref = text(last)
     end
-    local entry = ref .. ":" .. previous .. ":" .. op .. ":" .. meta
-    redis.call("HSET", record, field, entry)
+    local entry = table.concat({ref, previous, op, "", meta}, ":")
+    redis.call("HSET", record, owner .. SEP .. key, entry)
     redis.call("SADD", own, topic .. SEP .. channel .. SEP .. key)
     if known ~= meta then
       note(joins, key, entry)
-      if held then
-        note(leaves, key, held)
-      end
+      note(leaves, key, held)
     end
   end
 end
