@@ -25,8 +25,10 @@ from .payloads import encode_event
 from .protocol.messages import JOIN, LEAVE, PRESENCE_STATE, Broadcast, Frame, Message, Payload, Ref, Reply
 from .protocol.serializers import Serializer
 from .protocol.session import Join
+from .rechecks import Call
 from .routing import Match
 from .socket import Socket
+from .workers import Unwanted
 
 logger = logging.getLogger("realtime.channel")
 
@@ -43,6 +45,10 @@ class Client(Protocol):
 
     serializer: Serializer
     socket: Socket
+
+    @property
+    def user_key(self) -> str | None:
+        """The primary key of its user, as text; None for nobody."""
 
     @property
     def outbox(self) -> Sink:
@@ -67,9 +73,9 @@ class Actor(Mailbox[Message | Overheard]):
 
     # One lives for each topic of each socket.
     __slots__ = (
-        *("_client", "_close", "_ears", "_ending", "_entered", "_held", "_made", "_node", "_order", "_outgoing"),
-        *("_previous", "channel", "guest", "id", "instance", "intercepts", "joined", "ref", "serializer", "sink"),
-        "topic",
+        *("_client", "_close", "_ears", "_ending", "_entered", "_held", "_is_doubted", "_is_out", "_made", "_node"),
+        *("_order", "_outgoing", "_previous", "channel", "guest", "id", "instance", "intercepts", "joined", "ref"),
+        *("serializer", "sink", "topic"),
     )
 
     channel: Channel
@@ -94,6 +100,8 @@ class Actor(Mailbox[Message | Overheard]):
         self._order = Order()
         self._made: list[Coroutine[Any, Any, None]] | None = None  # by the running handler, under DEBUG
         self._entered = False  # join has returned, so terminate is owed
+        self._is_doubted = False  # it was looked at before it was in
+        self._is_out = False  # told to go, or its socket is gone: no handler begins, and what one says is not sent
         self._ending: str | None = None
         self._close: dict[str, Any] | None = None  # the payload of a phx_close to send at the end
         self._wake()
@@ -114,6 +122,7 @@ class Actor(Mailbox[Message | Overheard]):
             self._previous.end(reason)
         if self._ending is None or (reason in GONE and self._ending not in GONE):
             self._ending = reason
+            self._is_out = reason in GONE or self._is_out
         if reason == DUPLICATE and self.intercepts:
             self._deafen()
         self._wake()
@@ -125,6 +134,7 @@ class Actor(Mailbox[Message | Overheard]):
         """
         if self._previous is not None:
             self._previous.expel(reason)
+        self._is_out = True
         if self._ending in (None, DUPLICATE):
             self._ending, self._close = reason, {"reason": reason}
             if self.joined:
@@ -139,11 +149,26 @@ class Actor(Mailbox[Message | Overheard]):
             self.unsubscribe(topic)
         self._items = [item for item in self._items if isinstance(item, Message)]
 
-    async def recheck(self) -> None:
-        """End it where the user does not meet any more what was required to get in."""
-        if self.joined and self._ending is None:
+    @property
+    def was_replaced(self) -> bool:
+        return self._ending == DUPLICATE
+
+    # For the guard
+
+    @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """What is required to get in, and to stay."""
+        kind = self.instance.route.channel
+        return kind.requirements + kind.joiner.requirements
+
+    async def recheck(self, call: Call) -> None:
+        if self._previous is not None:
+            await self._previous.recheck(call)
+        if not self.joined:
+            self._is_doubted = True
+        elif self._ending in (None, DUPLICATE):
             try:
-                await self._require(self._entry)
+                await self._require(self.requirements, call)
             except Refused as refusal:
                 self.expel(str(refusal))
             except PermissionDenied:
@@ -177,11 +202,11 @@ class Actor(Mailbox[Message | Overheard]):
     # For the channel
 
     async def push(self, event: str, payload: Payload) -> None:
-        if not self.is_over:
+        if not (self.is_over or self._is_out):
             self._say(self.serializer.push(self.topic, event, payload, self.instance.tag))
 
     async def reply(self, ref: ReplyRef, reply: Reply) -> None:
-        if not self.is_over:
+        if not (self.is_over or self._is_out):
             self._answer(ref.value, reply)
 
     async def broadcast(self, event: str, payload: Payload, *, to_self: bool) -> None:
@@ -251,6 +276,8 @@ class Actor(Mailbox[Message | Overheard]):
                 self._ending, self._close = LEFT, {}
             else:
                 await self._event(item)
+        except Unwanted:
+            logger.debug("%s does not handle %r any more", self, item.event)
         except EngineUnavailable as error:  # from after_join, or where there is nobody to answer
             self._end_without(error, item.event)
         except Exception as error:
@@ -262,6 +289,8 @@ class Actor(Mailbox[Message | Overheard]):
         self._crash(without_engine(error))
 
     def _crash(self, reason: dict[str, Any]) -> None:
+        if self._is_out:
+            return  # it ends, and its client is not to join again for that
         self._node.hub.unsubscribe(self.topic, self)
         if self._client.crashed(self.topic):
             self._say(self.serializer.error(self.topic, self.instance.join_ref, reason))
@@ -274,10 +303,7 @@ class Actor(Mailbox[Message | Overheard]):
     async def _join(self, message: Message) -> None:
         if self._previous is not None:
             await self._previous.wait(self._node.settings.SHUTDOWN)
-        if self._close is not None:  # it was expelled before it could come in
-            reply = Reply("error", {**self._close, "retry": False})
-        elif self._ending not in GONE:
-            reply = await self._enter(message.payload)
+        reply = await self._enter(message.payload)
         if self._ending in GONE:
             return
         self._answer_join(reply)
@@ -299,23 +325,28 @@ class Actor(Mailbox[Message | Overheard]):
     async def _enter(self, payload: Payload) -> Reply:
         """Ask the channel, then subscribe: what is broadcast after the reply was sent is never missed."""
         try:
+            self._must_be_in()
             route = self.instance.route
             presences = route.channel.presence_hook
             if presences is not None:
                 self.guest = Guest(self._node.attendance, self.topic, self.id, presences.fetcher)
             self.channel = route.channel(self._client.socket, self.topic, route.params, self)
             self.channel.assigns.update(route.assigns)
-            await self._require(self._entry)
+            await self._require(self.requirements)
+            self._must_be_in()
             if self.channel.greeter is not None:
                 self.channel.greeter.arguments(payload)  # what after_join could not take is refused here
             response = await self._call(self.channel.joiner, payload, **route.params)
             self._entered = True
             reply = join_reply(response, self.channel.joiner.name)
-            if self._ending not in GONE:
-                await self._node.hub.subscribe(self.topic, self, spared=self._gets_state)
-                if self.guest is not None:
-                    await self.guest.enter()
+            self._must_be_in()
+            await self._node.hub.subscribe(self.topic, self, spared=self._gets_state)
+            if self.guest is not None:
+                await self.guest.enter()
+            self._must_be_in()
             return reply
+        except Unwanted:
+            return Reply("error", {**(self._close or {}), "retry": False})
         except REFUSALS as error:
             return self._refuse(REFUSED, refusal(error, self._name))
         except Exception as error:
@@ -345,19 +376,18 @@ class Actor(Mailbox[Message | Overheard]):
         self._node.hub.redirect(self.topic, self)
         if self._gets_state and self._ending is None:
             self._send_state()
-        for burst in self._held:
-            self.sink.put(burst)
+        if not self._is_out:
+            for burst in self._held:
+                self.sink.put(burst)
         self._held = []
+        if self._is_doubted:
+            self._node.guard.ask(self._client.user_key)
 
-    @property
-    def _entry(self) -> tuple[Requirement, ...]:
-        """What is required to get in, and to stay."""
-        return self.channel.requirements + self.channel.joiner.requirements
-
-    async def _require(self, requirements: tuple[Requirement, ...]) -> None:
+    async def _require(self, requirements: tuple[Requirement, ...], call: Call | None = None) -> None:
         """Raises Refused where the user does not meet one of them."""
+        call = call or self._node.workers.call
         for requirement in requirements:
-            if not await self._node.workers.call(requirement.test, self._client.socket.user):
+            if not await call(requirement.test, self._client.socket.user):
                 raise Refused(requirement.reason)
 
     @property
@@ -383,6 +413,7 @@ class Actor(Mailbox[Message | Overheard]):
         try:
             if handler.requirements:
                 await self._require(handler.requirements)
+                self._must_be_in()
             reply = event_reply(await self._call(handler, message.payload), handler.name)
         except REFUSALS as error:
             reply = Reply("error", refusal(error, self._name))
@@ -396,7 +427,7 @@ class Actor(Mailbox[Message | Overheard]):
         """Answer a message whose broadcasts are through, or have failed."""
         if fault := self._order.fault():
             frame = self._reply(ref, Reply("error", without_engine(fault)))
-        if frame is not None:
+        if frame is not None and not self._is_out:
             self._client.send(frame)
 
     def _answer(self, ref: Ref, reply: Reply) -> None:
@@ -423,7 +454,7 @@ class Actor(Mailbox[Message | Overheard]):
         try:
             if handler is None:  # it came after one that is intercepted
                 self._client.send(self.serializer.fastlane(broadcast))
-            elif (result := await self._call(handler, broadcast.payload)) is not None:
+            elif (result := await self._call(handler, broadcast.payload)) is not None and not self._is_out:
                 payload = encode_event(broadcast.event, result)
                 self._client.send(self.serializer.push(self.topic, broadcast.event, payload, self.instance.tag))
         finally:
@@ -441,11 +472,21 @@ class Actor(Mailbox[Message | Overheard]):
     async def _call(self, handler: Handler, payload: Payload, **params: Any) -> Any:
         arguments = handler.arguments(payload)
         self._made = [] if self._node.debug else None
-        result = await self._node.workers.run(handler.is_async, handler.function, (self.channel, *arguments), params)
+        result = await self._node.workers.run(
+            handler.is_async, handler.function, (self.channel, *arguments), params, self._is_in
+        )
         if self._made:
             await tell_forgotten(handler.name, self._made)
         self._made = None
         return result
+
+    def _is_in(self) -> bool:
+        return not self._is_out
+
+    def _must_be_in(self) -> None:
+        """Raises Unwanted where it was told to go while it waited for something."""
+        if self._is_out:
+            raise Unwanted
 
     # The end
 
@@ -489,10 +530,6 @@ class Actor(Mailbox[Message | Overheard]):
     def _log(self, what: str, more: object) -> None:
         if self.instance.route.channel.log:
             logger.info("%s %s %s %s", what, self.topic, self._name, more)
-
-    @property
-    def was_replaced(self) -> bool:
-        return self._ending == DUPLICATE
 
     def __str__(self) -> str:
         return f"{self._name} on {self.topic!r}"

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+from asgiref.sync import iscoroutinefunction
 
 from .actor import CLOSED, DRAINING, DUPLICATE, Actor
 from .answers import refusal_response
@@ -29,6 +30,7 @@ from .routing import Match, Router
 from .socket import Socket
 from .tasks import spawn
 from .tokens import stamp
+from .workers import Unwanted
 
 logger = logging.getLogger("realtime.socket")
 
@@ -181,9 +183,8 @@ class Connection:
         logger.info("%s: %s", self.id or "a socket", why)
         self.dismiss(CloseCode.EXPIRED)
 
-    async def recheck(self) -> None:
-        for actor in list(self._actors.values()):
-            await actor.recheck()
+    def topics(self) -> list[Actor]:
+        return [actor for actor in self._actors.values() if actor.requirements]
 
     def expel(self, topic: str, reason: str) -> None:
         if actor := self._actors.get(topic):
@@ -236,9 +237,13 @@ class Connection:
     async def _renew(self, message: Message) -> None:
         if not self.is_open:
             return
+        renew = self.socket.renew
         try:
-            await self._node.workers.call(self.socket.renew, _token(message.payload))
+            token = _token(message.payload)
+            await self._node.workers.run(iscoroutinefunction(renew), renew, (token,), {}, lambda: self.is_open)
             reply = Reply("ok")
+        except Unwanted:
+            return
         except Refused as refusal:
             reply = Reply("error", refusal_response(refusal, type(self.socket).__name__))
         except Exception:

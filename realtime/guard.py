@@ -7,13 +7,14 @@ import contextlib
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
 from django.apps import apps
 from django.conf import settings
 
+from .rechecks import Conditional, Rechecks
 from .tasks import Tasks
 from .tokens import stamp
 from .workers import Workers
@@ -22,7 +23,6 @@ logger = logging.getLogger("realtime.socket")
 
 GATHER = 0.2  # seconds in which what is to be looked at is gathered
 ONCE_MORE = 1.0  # seconds
-RECHECK_PATIENCE = 10.0
 AT_ONCE = 500  # rows of one query
 
 
@@ -48,24 +48,31 @@ class Guarded(Protocol):
     def revoke(self, why: str) -> None:
         """Close it; no handler runs from now on."""
 
-    async def recheck(self) -> None:
-        """End the topics that its user may be in no more."""
+    def topics(self) -> Iterable[Conditional]:
+        """Return those of its topics that require something of its user."""
 
 
 class Guard:
     """Looks at the sockets of a node again: all of them in `period` seconds, some as soon as somebody asks for that.
 
-    Use it on one loop. A look is one query for the users and one for the sessions of all that it looks at.
+    Use it on one loop. A look is one query for the users and one for the sessions of all that it looks at, in a thread
+    of its own: neither handlers nor tests of the project's that are slow hold it up.
     """
 
-    def __init__(self, workers: Callable[[], Workers], period: float) -> None:
-        self._workers = workers
+    def __init__(self, period: float) -> None:
+        self._workers = Workers(1)
+        self._rechecks = Rechecks()
         self._period = period
         self._members: set[Guarded] = set()
         self._users: set[str | None] = set()  # whose sockets are to be looked at; None for everybody's
         self._sessions: set[str] = set()
         self._woken = asyncio.Event()
         self._tasks = Tasks()
+
+    def employ(self, workers: Workers) -> None:
+        """Let these do all that blocks, in place of its own."""
+        self._workers = workers
+        self._rechecks.employ(workers)
 
     def add(self, member: Guarded) -> None:
         self._members.add(member)
@@ -86,6 +93,8 @@ class Guard:
 
     async def aclose(self) -> None:
         await self._tasks.aclose()
+        await self._rechecks.aclose()
+        self._workers.close()
 
     # private
 
@@ -104,15 +113,24 @@ class Guard:
                 async with asyncio.timeout_at(due):
                     await self._woken.wait()
                     await asyncio.sleep(GATHER)
-            self._woken.clear()
-            if loop.time() >= due:
-                due = loop.time() + self._period
-                self._users.add(None)
-            chosen = self._chosen()
             try:
-                await self._look(chosen)
+                await self._look_at_chosen()
+                if loop.time() >= due:
+                    due = loop.time() + self._period
+                    await self._look_at_all()
             except Exception:  # the database is away, say: the next time
-                logger.exception("could not look whether %d sockets may stay", len(chosen))
+                logger.exception("could not look whether sockets may stay")
+
+    async def _look_at_chosen(self) -> None:
+        self._woken.clear()
+        for some in _batches(self._chosen(), AT_ONCE):
+            await self._look(some, is_urgent=True)
+
+    async def _look_at_all(self) -> None:
+        for some in _batches(list(self._members), AT_ONCE):
+            await self._look(some)
+            if self._woken.is_set():
+                await self._look_at_chosen()  # who waits for no more than that
 
     def _chosen(self) -> list[Guarded]:
         """Return whom somebody has asked for; all requests of a while take one walk over the sockets."""
@@ -122,25 +140,18 @@ class Guard:
             return list(self._members)
         return [one for one in self._members if one.session_hash in sessions or one.user_key in users]
 
-    async def _look(self, members: Sequence[Guarded]) -> None:
-        for some in _batches(members, AT_ONCE):
-            users, sessions = await self._workers().call(_found, some)
-            staying = []
-            for member in some:
-                if member not in self._members:
-                    continue  # it has gone meanwhile
-                if reason := _complaint(member, users, sessions):
-                    member.revoke(reason)
-                else:
-                    take_over(member.user, users[member.user.pk])
-                    staying.append(member)
-            self._tasks.spawn(_recheck(staying))  # apart, for a test of the project's that hangs must hold up nobody
-
-
-async def _recheck(members: Sequence[Guarded]) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(RECHECK_PATIENCE):
-            await asyncio.gather(*(member.recheck() for member in members))
+    async def _look(self, members: Sequence[Guarded], *, is_urgent: bool = False) -> None:
+        users, sessions = await self._workers.call(_found, members)
+        topics: list[Conditional] = []
+        for member in members:
+            if member not in self._members:
+                continue  # it has gone meanwhile
+            if reason := _complaint(member, users, sessions):
+                member.revoke(reason)
+            else:
+                take_over(member.user, users[member.user.pk])
+                topics += member.topics()
+        self._rechecks.put(topics, is_urgent=is_urgent)  # apart: tests of the project's may be slow
 
 
 def take_over(user: Any, fresh: Any) -> None:

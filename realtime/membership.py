@@ -112,7 +112,7 @@ class Membership:
         self._wake.set()
 
     def message(self, data: bytes) -> None:
-        """Nothing is said there yet."""
+        """Ignore what anyone rings there; the channel is subscribed to for its gaps."""
 
     async def stop(self) -> None:
         """Leave the registry. Raises nothing: a node that cannot say goodbye is declared dead in time."""

@@ -80,7 +80,7 @@ class Node:
             self.attendance.replicas,
         )
         self.wheel = Wheel()
-        self.guard = Guard(lambda: self.workers, settings.RECHECK)
+        self.guard = Guard(settings.RECHECK)
         self.warden = Warden(self.keys, self.call, self.layer, self.guard.ask)
         self.polls = Polls(
             self.id,

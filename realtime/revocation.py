@@ -76,11 +76,11 @@ def _deleted(instance: Any, **kwargs: Any) -> None:
         recheck(session_key=instance.session_key)
     elif apps.is_installed("django.contrib.auth"):
         from django.contrib.auth import get_user_model
-        from django.contrib.auth.models import Group
+        from django.contrib.auth.models import Group, Permission
 
         if isinstance(instance, get_user_model()):
             recheck(user=instance)
-        elif isinstance(instance, Group):
+        elif isinstance(instance, Group | Permission):
             recheck()
 
 

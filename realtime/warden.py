@@ -185,18 +185,23 @@ class Warden:
             self._tasks.spawn(self._catch_up())
 
     async def _catch_up(self) -> None:
-        while self._wanted:
-            wanted, self._wanted = self._wanted, []  # what is asked for from now on needs another read
-            try:
-                found = await self._call(orders.since(self._keys, self._known))
-            except EngineUnavailable:
-                self._wanted += wanted
-                await asyncio.sleep(AGAIN)
-                continue
-            slack = None if None in wanted else SKEW
-            for number, command in found:
-                self._obey(number, command, slack)
-        self._is_reading = False
+        try:
+            while self._wanted:
+                await self._read_on()
+        finally:
+            self._is_reading = False  # whatever happens, the next bell is heard
+
+    async def _read_on(self) -> None:
+        wanted, self._wanted = self._wanted, []  # what is asked for from now on needs another read
+        try:
+            found = await self._call(orders.since(self._keys, self._known))
+        except EngineUnavailable:
+            self._wanted += wanted
+            await asyncio.sleep(AGAIN)
+            return
+        slack = None if None in wanted else SKEW
+        for number, command in found:
+            self._obey(number, command, slack)
 
     def _obey(self, number: Id, data: bytes, slack: float | None) -> None:
         self._known = number

@@ -16,6 +16,10 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext, iscoroutinefunctio
 from django.db import close_old_connections, connections
 
 
+class Unwanted(Exception):
+    """What waited for a thread was not called, for by then nobody wanted it any more."""
+
+
 class Workers:
     """Threads for what blocks, at most `size` of them, each bound to one running handler at a time.
 
@@ -37,15 +41,24 @@ class Workers:
         return await self.run(iscoroutinefunction(function), function, args, kwargs)
 
     async def run(
-        self, is_async: bool, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        is_async: bool,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        is_wanted: Callable[[], bool] | None = None,
     ) -> Any:
-        """The same, where it is known whether it is async."""
+        """The same, where it is known whether it is async.
+
+        is_wanted  asked when a thread is free for a sync one; raises Unwanted where it is not
+        """
         context, seat = self._unused.pop() if self._unused else self._new_seat()
         token = SyncToAsync.thread_sensitive_context.set(context)
         try:
             if is_async:
                 return await function(*args, **kwargs)
-            result = await sync_to_async(function)(*args, **kwargs)
+            blocking = function if is_wanted is None else partial(_call_if, is_wanted, function)
+            result = await sync_to_async(blocking)(*args, **kwargs)
             return await result if inspect.isawaitable(result) else result  # by a decorator that is not async
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -206,6 +219,12 @@ def run_job(future: Future[Any], job: Callable[[], Any]) -> None:
 def _run(future: Future[Any], job: Callable[[], Any], returned: Callable[[bool], None]) -> None:
     run_job(future, job)
     returned(any(connection.in_atomic_block for connection in connections.all(initialized_only=True)))
+
+
+def _call_if(is_wanted: Callable[[], bool], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not is_wanted():
+        raise Unwanted
+    return function(*args, **kwargs)
 
 
 def call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:

@@ -251,6 +251,28 @@ def test_what_is_told_is_kept_for_an_hour_and_not_for_ever() -> None:
     assert 3_500_000 < client.pttl(conf.keys().commands) <= 3_600_000
 
 
+async def test_one_that_cannot_be_told_to_go_leaves_the_others_no_longer_than_it_must(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that is known raises there; but a node that hears no command any more would be worse."""
+    mine, others = await joined(connect, "7"), await joined(connect, "8")
+    node = Node.current()
+    [member] = node.warden._by_id["users:7"]
+    told = asyncio.Event()
+
+    def fail() -> None:
+        told.set()
+        raise LookupError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(member, "dismiss", fail)
+        await adisconnect("users:7")
+        await told.wait()
+    await adisconnect("users:8")
+    assert await others.closed() == DISMISSED
+    await mine.ping()
+
+
 async def test_what_is_told_while_it_reads_is_read_after_it(connect: Connect) -> None:
     mine, others = await joined(connect, "7"), await joined(connect, "8")
     node = Node.current()

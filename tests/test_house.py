@@ -35,6 +35,7 @@ FLOORS = [
         "workers",
         "gathering",
         "guard",
+        "rechecks",
         "wheel",
         "conf",
         "replica",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -147,6 +148,12 @@ async def look(connect: Connect) -> None:
     await guard._look(list(guard._members))
 
 
+async def rechecked() -> None:
+    """Return when the topics were looked at, too."""
+    while Node.current().guard._rechecks._running:
+        await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("how", ["deactivated", "password", "session over", "deleted"])
 async def test_what_nobody_tells_is_found_at_the_next_look(
     connect: Connect, pages: Client, ada: User, how: str
@@ -170,7 +177,7 @@ async def test_what_nobody_tells_is_found_at_the_next_look(
 async def test_looks_come_by_themselves(connect: Connect, pages: Client, ada: User) -> None:
     mine = await connected(connect, pages, "t:a")
     node = Node.current()
-    guard = Guard(lambda: node.workers, 0.05)
+    guard = Guard(0.05)
     try:
         for member in node.guard._members:
             guard.add(member)
@@ -199,6 +206,26 @@ async def test_a_look_is_two_queries_for_any_number_of_sockets(
     await act(count)
 
 
+async def test_slow_handlers_of_others_hold_up_no_look(
+    connect: Connect, pages: Client, ada: User, may: Permission, settings: Any
+) -> None:
+    settings.REALTIME = {**settings.REALTIME, "THREADS": 1}
+    await act(ada.user_permissions.add, may)
+    other = Client()
+    await act(other.force_login, ada)
+    mine, others = await connected(connect, pages, "private:a"), await connected(connect, other)
+    held = threading.Event()
+    busy = asyncio.create_task(Node.current().workers.call(held.wait, 30))
+    try:
+        await act(ada.user_permissions.remove, may)
+        assert (await mine.receive())[3] == "phx_close"
+        await act(other.logout)
+        assert await others.closed() == GONE
+    finally:
+        held.set()
+        await busy
+
+
 async def test_no_handler_runs_any_more_what_was_received_included(connect: Connect, pages: Client, ada: User) -> None:
     mine = await connected(connect, pages, "t:a")
     for number, event in enumerate(["slow", "next", "next"]):
@@ -222,12 +249,12 @@ def may(ada: User) -> Iterator[Permission]:
     yield permission
 
 
-@pytest.mark.parametrize("how", ["user", "group", "membership", "next look"])
+@pytest.mark.parametrize("how", ["user", "group", "membership", "deleted", "next look"])
 async def test_a_lost_permission_ends_the_topics_that_need_it(
     connect: Connect, pages: Client, ada: User, may: Permission, how: str
 ) -> None:
     group = await Group.objects.acreate(name="viewers")
-    if how in ("user", "next look"):
+    if how in ("user", "deleted", "next look"):
         await act(ada.user_permissions.add, may)
     else:
         await act(group.permissions.add, may)
@@ -240,12 +267,66 @@ async def test_a_lost_permission_ends_the_topics_that_need_it(
             await act(group.permissions.clear)
         case "membership":
             await act(group.user_set.remove, ada)
+        case "deleted":
+            await act(may.delete)
         case "next look":
             await act(User.user_permissions.through.objects.all()._raw_delete, "default")
             await look(connect)
     assert await mine.receive() == ["1", "1", "private:a", "phx_close", {"reason": "forbidden"}]
     await mine.send("1", "2", "t:a", "phx_leave", {})
     assert await mine.receive() == ["1", "2", "t:a", "phx_reply", OK]
+
+
+async def test_a_permission_lost_while_join_runs_ends_the_topic_soon_after_it(
+    connect: Connect, pages: Client, ada: User, may: Permission
+) -> None:
+    entered = asyncio.Event()
+
+    @permission_required("auth.view_group")
+    class Slow(Channel):
+        async def join(self, payload: Any, name: str) -> None:
+            entered.set()
+            await Room.go.wait()
+
+    await act(ada.user_permissions.add, may)
+    mine = await connected(connect, pages, router=Router("/ws", [channel("slow:<part:name>", Slow)]))
+    await mine.send("1", "1", "slow:a", "phx_join", {})
+    await entered.wait()
+    await act(User.user_permissions.through.objects.all()._raw_delete, "default")
+    await look(connect)
+    await rechecked()
+    Room.go.set()
+    assert await mine.receive() == ["1", "1", "slow:a", "phx_reply", OK]
+    assert await mine.receive() == ["1", "1", "slow:a", "phx_close", {"reason": "forbidden"}]
+
+
+async def test_who_joins_again_meanwhile_gains_nothing(
+    connect: Connect, pages: Client, ada: User, may: Permission
+) -> None:
+    await act(ada.user_permissions.add, may)
+    mine = await connected(connect, pages, "private:a")
+    for number, event in enumerate(["slow", "next", "next"]):
+        await mine.send("1", str(number), "private:a", event, {})
+    await mine.send("9", "9", "private:a", "phx_join", {})
+    while Room.handled != ["slow"]:
+        await asyncio.sleep(0)
+    await mine.ping()  # the new join was read
+    await act(User.user_permissions.through.objects.all()._raw_delete, "default")
+    await look(connect)
+    await rechecked()
+    Room.go.set()
+    assert await mine.receive() == ["1", "1", "private:a", "phx_close", {"reason": "forbidden"}]
+    assert (await mine.receive())[:4] == ["9", "9", "private:a", "phx_reply"]
+    assert Room.handled == ["slow"]
+
+
+async def test_only_topics_that_require_something_are_looked_at(
+    connect: Connect, pages: Client, ada: User, may: Permission
+) -> None:
+    await act(ada.user_permissions.add, may)
+    await connected(connect, pages, "private:a", "t:a")
+    [member] = Node.current().guard._members
+    assert [str(topic) for topic in member.topics()] == ["Private on 'private:a'"]
 
 
 async def test_a_permission_that_cannot_be_looked_up_ends_nothing(
@@ -262,8 +343,14 @@ async def test_a_permission_that_cannot_be_looked_up_ends_nothing(
     await mine.ping()
 
 
-async def test_a_permission_test_that_hangs_holds_up_nobody_else(connect: Connect, pages: Client, ada: User) -> None:
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
+async def test_a_permission_test_that_hangs_holds_up_nobody_else(
+    connect: Connect, pages: Client, ada: User, settings: Any, monkeypatch: pytest.MonkeyPatch, is_async: bool
+) -> None:
+    settings.REALTIME = {**settings.REALTIME, "THREADS": 1}
+    monkeypatch.setattr("realtime.rechecks.THREADS", 1)
     asked: list[Any] = []
+    held = threading.Event()
 
     async def hang(user: Any) -> bool:
         asked.append(user)
@@ -271,20 +358,34 @@ async def test_a_permission_test_that_hangs_holds_up_nobody_else(connect: Connec
             await asyncio.Event().wait()
         return True
 
-    @user_passes_test(hang)
-    class Guarded(Room):
-        pass
+    def hang_in_a_thread(user: Any) -> bool:
+        asked.append(user)
+        return len(asked) == 1 or held.wait(30)
+
+    @user_passes_test(hang if is_async else hang_in_a_thread)
+    class Guarded(Channel):
+        async def join(self, payload: Any, name: str) -> None:
+            pass
+
+        @handle_in("sync")
+        def answer(self) -> Any:
+            return {}
 
     router = Router("/ws", [channel("t:<part:name>", Guarded)])
     bob, his = await User.objects.acreate(username="bob"), Client()
     await act(his.force_login, bob)
-    await connected(connect, pages, "t:a", router=router)
+    mine = await connected(connect, pages, "t:a", router=router)
     others = await connected(connect, his)
     await act(recheck, user=ada)
     while len(asked) < 2:
         await asyncio.sleep(0.01)
-    await act(his.logout)
-    assert await others.closed() == GONE
+    try:
+        await act(his.logout)
+        assert await others.closed() == GONE
+        await mine.send("1", "2", "t:a", "sync", {})
+        assert await mine.receive() == ["1", "2", "t:a", "phx_reply", OK]
+    finally:
+        held.set()
 
 
 async def test_a_test_that_raises_permission_denied_ends_a_topic_too(

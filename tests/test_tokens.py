@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -169,6 +170,30 @@ async def test_one_at_a_time_is_renewed_and_none_once_it_is_to_go(connect: Conne
     assert await wire.closed() == 4001
     await Node.current().idle()
     assert renewals == ["0"]
+
+
+async def test_none_is_renewed_that_waits_for_a_thread_until_it_is_to_go(
+    connect: Connect, ada: User, settings: Any
+) -> None:
+    settings.REALTIME = {**settings.REALTIME, "THREADS": 1}
+    renewals: list[str] = []
+
+    class Sync(Socket):
+        def renew(self, token: str) -> None:
+            renewals.append(token)
+
+    wire = await connect(routed(Sync))
+    node, held = Node.current(), threading.Event()
+    busy = asyncio.create_task(node.workers.call(held.wait, 5))
+    await wire.send(None, "1", "phoenix", "renew", {"token": "late"})
+    while not node.workers._waiting:
+        await asyncio.sleep(0)
+    [member] = node.wheel.members()
+    member.dismiss()  # type: ignore[attr-defined]
+    held.set()
+    assert await wire.closed() == 4001
+    await asyncio.gather(busy, node.idle())
+    assert renewals == []
 
 
 async def test_an_older_token_shortens_nothing(connect: Connect, ada: User) -> None:

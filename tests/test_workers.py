@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 
-from realtime.workers import Workers
+from realtime.workers import Unwanted, Workers
 
 
 @pytest.fixture
@@ -70,6 +70,21 @@ async def test_a_handler_that_gives_up_waiting_for_a_thread_leaves_the_queue(wor
     await asyncio.gather(*busy, waiting, return_exceptions=True)
     assert waiting.cancelled()
     assert (await workers.call(here)).startswith("realtime")
+
+
+async def test_what_waits_for_a_thread_is_not_called_once_nobody_wants_it(workers: Workers) -> None:
+    held, wanted = threading.Event(), [True]
+    busy = [asyncio.create_task(workers.call(held.wait, 5)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    waiting = asyncio.create_task(workers.run(False, here, (), {}, lambda: wanted[0]))
+    await asyncio.sleep(0.01)
+    wanted[0] = False
+    held.set()
+    with pytest.raises(Unwanted):
+        await waiting
+    await asyncio.gather(*busy)
+    wanted[0] = True
+    assert (await workers.run(False, here, (), {}, lambda: wanted[0])).startswith("realtime")
 
 
 async def test_a_sync_handler_may_call_async_code_on_the_loop(workers: Workers) -> None:

@@ -73,7 +73,9 @@ class AsyncRealtimeClient:
             stack.enter_context(self.crashes.watched())
             self.node = Node.current()
             stack.push_async_callback(self.node.stop)
-            self.node.employ(OneThread(self._executor or AsyncPortal(), self.crashes.add))
+            one = OneThread(self._executor or AsyncPortal(), self.crashes.add)
+            self.node.employ(one)
+            self.node.guard.employ(one)
             await stack.enter_async_context(_ear(self.node, self._heard))
             self._open = stack.pop_all()
         return self

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 
 from ..exceptions import EngineUnavailable, Refused
 from ..socket import Socket
-from ..workers import Workers, run_job
+from ..workers import Unwanted, Workers, run_job
 
 T = TypeVar("T")
 
@@ -34,17 +34,15 @@ class OneThread(Workers):
         self._executor = executor
         self._raised = raised
 
-    async def run(
-        self, is_async: bool, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    async def run(self, is_async: bool, function: Callable[..., Any], *more: Any) -> Any:
         try:
-            return await super().run(is_async, function, args, kwargs)
+            return await super().run(is_async, function, *more)
         except Refused as refusal:
             socket = getattr(function, "__self__", None)
             if isinstance(socket, Socket):
                 socket.scope[REFUSALS].append(refusal)
             raise
-        except EngineUnavailable:
+        except (EngineUnavailable, Unwanted):
             raise
         except Exception as error:
             self._raised(error)

@@ -14,7 +14,9 @@ from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 
 from realtime import abroadcast, broadcast
+from realtime.node import Node
 from realtime.testing import AsyncRealtimeClient, RealtimeClient, RealtimeMixin
+from realtime.workers import Unwanted
 from tests.testing.rooms import router
 
 both = pytest.mark.parametrize(
@@ -67,6 +69,21 @@ async def test_async_tests_see_what_their_fixtures_made(ada: User, async_realtim
     assert await User.objects.aget() == ada
     room = await (await async_realtime_client.connect(user=ada, router=router)).join("t:a")
     assert room.response["user"] == "ada"
+
+
+async def test_the_look_at_who_may_stay_sees_it_too(ada: User, async_realtime_client: AsyncRealtimeClient) -> None:
+    socket = await async_realtime_client.connect(user=ada, router=router)
+    guard = Node.current().guard
+    assert len(guard._members) == 1
+    await guard._look(list(guard._members))
+    room = await socket.join("t:a")
+    assert room.response["user"] == "ada"
+
+
+async def test_what_nobody_wants_any_more_is_no_crash(async_realtime_client: AsyncRealtimeClient) -> None:
+    with pytest.raises(Unwanted):
+        await Node.current().workers.run(False, print, (), {}, lambda: False)
+    assert not async_realtime_client.crashes
 
 
 def test_the_database_is_as_it_was_after_each_of_them(db: None) -> None:
