@@ -61,7 +61,8 @@ class Subscriptions:
         self._reader: asyncio.Task[None] | None = None
         self._requests: list[tuple[str, str]] = []  # SUBSCRIBE or UNSUBSCRIBE, and the channel; of this turn
         self._sender: asyncio.Task[None] | None = None
-        self._asked = False
+        self._asked = False  # for a sign of life, and none has come since
+        self._pings = 0  # that have not been answered: a message may come before the answer
         self._fault = ""  # why there is no connection
         self._was_open = False
 
@@ -153,7 +154,7 @@ class Subscriptions:
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        self._connection, self._asked = connection, False
+        self._connection, self._asked, self._pings = connection, False, 0
         self._requests.clear()  # all that is wanted is asked for here
         commands = _grouped([("SUBSCRIBE", channel) for channel in self._wanted])
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
@@ -187,12 +188,14 @@ class Subscriptions:
                     limit.reschedule(begun + QUIET)
                 if isinstance(reply, list) and len(reply) == 3:
                     self._take(reply[0], reply[1].decode(), reply[2])
+                else:
+                    self._pings -= 1
 
     async def _read(self) -> Any:
         try:
             return await self._connection.read_response(disconnect_on_error=False)
         except redis.ResponseError as refusal:
-            if not self._asked:
+            if not self._pings:
                 raise
             return refusal  # of our PING, by an engine that cannot write to its disk, or is busy: it lives
 
@@ -200,6 +203,7 @@ class Subscriptions:
         if self._asked:
             raise redis.ConnectionError("no sign of life from the engine")
         self._asked = True
+        self._pings += 1
         await self._connection.send_command("PING", check_health=False)
 
     def _take(self, kind: bytes, channel: str, data: Any) -> None:

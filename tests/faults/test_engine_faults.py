@@ -230,3 +230,21 @@ async def test_a_bus_that_is_quiet_while_the_disk_is_full_is_not_held_for_lost(
         assert ear.gaps.empty()
     finally:
         await layer.aclose()
+
+
+async def test_a_message_between_a_ping_and_its_refusal_does_not_make_that_a_loss(engine: engines.Engine) -> None:
+    """29"""
+    layer, ear = RedisChannelLayer(engine=Engine(engine.url), prefix="test:"), Ear()
+    subscribed = layer._get_layer().shard._subscriptions
+    try:
+        await layer.subscribe("a", ear)
+        async with disk_full(engine.servers[0]):
+            with engine.servers[0].client() as client:
+                client.publish("a", b"first")  # blocks the loop: it is read only when the engine has been asked
+            await subscribed._ask()
+            assert await ear.next() == b"first"
+            await layer.publish("a", b"second")
+            assert await ear.next() == b"second"
+        assert ear.gaps.empty()
+    finally:
+        await layer.aclose()
