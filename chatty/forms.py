@@ -36,8 +36,9 @@ class MemberForm(forms.Form):
         self._room = room
 
     def clean_username(self) -> Any:
-        username = self.cleaned_data["username"]
-        user = get_user_model().objects.filter(username=username, is_active=True).first()
+        User = get_user_model()
+        username = User.normalize_username(self.cleaned_data["username"])  # as the sign-up does
+        user = User.objects.filter(username=username, is_active=True).first()
         if user is None:
             raise ValidationError(f"There is no account {username}.")
         if self._room.memberships.count() >= MEMBERS:

@@ -1,9 +1,10 @@
 """Private rooms and their members; what was said in them, and in the lobby."""
 
 import random
+from typing import Any
 
 from django.conf import settings
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 from django.utils.crypto import get_random_string
 from django.utils.text import slugify
 
@@ -11,6 +12,7 @@ LOBBY = "lobby"
 NAME_LENGTH = 40
 MESSAGE_LENGTH = 2000
 
+# What is asked for at one moment may go past these two by as much.
 ROOMS = 20  # of one owner
 MEMBERS = 100  # of one room
 HISTORY = 50  # messages that who comes in is sent
@@ -53,7 +55,11 @@ class Room(models.Model):
 
 
 class Membership(models.Model):
-    """That a user may enter a room. When it is deleted the user is thrown out: see signals.py."""
+    """That a user may enter a room. When it is deleted the user is thrown out: see signals.py.
+
+    It is made and deleted, never changed, for that would throw nobody out. (The `update()` of a queryset asks nobody,
+    and would leave them inside.)
+    """
 
     room = models.ForeignKey(Room, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
@@ -64,14 +70,35 @@ class Membership(models.Model):
     def __str__(self) -> str:
         return f"{self.user_id} in {self.room_id}"
 
+    def save(self, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise ValueError("a membership does not change: delete it, and make another one")
+        super().save(**{**kwargs, "force_insert": True})
+
 
 class MessageManager(models.Manager["Message"]):
-    def say(self, room: str | None, user: models.Model | None, username: str, content: str) -> "Message":
-        """Save what was said; now and then forget the oldest of that room. One query, as a rule."""
-        message = self.create(room_id=room, user=user, username=username, content=content)
+    def say(
+        self, room: str | None, user: models.Model | None, username: str, content: str, key: str | None = None
+    ) -> "Message":
+        """Save what was said, or return what has been said with that key.
+
+        One query, as a rule; with a key it is a transaction. Now and then the oldest of that room are forgotten.
+        """
+        said = {"room_id": room, "user": user, "username": username, "content": content}
+        message = self.create(**said) if key is None else self._once(key, said)
         if random.randrange(FORGET_EVERY) == 0:
             self.forget_oldest(room)
         return message
+
+    def _once(self, key: str, said: dict[str, Any]) -> "Message":
+        """Make the message first, for it is new nearly always; the database knows, whoever else says it just now."""
+        try:
+            with transaction.atomic():
+                return self.create(**said, key=key)
+        except IntegrityError:
+            if (known := self.filter(key=key).first()) is None:
+                raise  # the room or the account is no more
+            return known
 
     def forget_oldest(self, room: str | None) -> None:
         """Leave a room the last KEPT messages."""
@@ -93,6 +120,7 @@ class Message(models.Model):
     room      None is the lobby
     user      whose account said it; None for a guest, and for an account that is no more
     username  the name it was said under
+    key       once there is a message with a key, no other can have it; None if its client sent no key
     """
 
     # The index below has the room first, and serves it too.
@@ -101,6 +129,7 @@ class Message(models.Model):
     username = models.CharField(max_length=150)
     content = models.TextField(max_length=MESSAGE_LENGTH)
     created = models.DateTimeField(auto_now_add=True)
+    key = models.CharField(max_length=64, null=True, blank=True, unique=True, editable=False)
 
     objects = MessageManager()
 

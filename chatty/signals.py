@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete
 from django.dispatch import receiver
@@ -24,6 +24,7 @@ def member_removed(instance: Membership, **kwargs: Any) -> None:
 
 @receiver(post_delete, sender=Room)
 @receiver(post_delete, sender=Group)
+@receiver(post_delete, sender=Permission)
 def looked_at_again(**kwargs: Any) -> None:
     """Let the channels of moderators look again whether they may be where they are; no membership tells of them."""
     # Robust, for the rights have changed, whether or not the engine is there to tell it.

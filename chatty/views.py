@@ -3,18 +3,22 @@ from typing import Any
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import UserCreationForm
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
 from chatty.forms import MemberForm, RoomForm
 from chatty.models import Room
 from chatty.routing import router
+from realtime import InvalidTopic
 
 
 def room(request: HttpRequest, room: str) -> HttpResponse:
     """Show a room; who may enter is for its channel to say."""
-    topic = router.topic("room", room=room)
+    try:
+        topic = router.topic("room", room=room)
+    except InvalidTopic as error:  # the longest address is longer than a topic
+        raise Http404 from error
     return render(request, "chatty/room.html", {"room": room, "topic": topic, "mount": router.mount})
 
 
@@ -53,7 +57,7 @@ def members(request: HttpRequest, room: str) -> HttpResponse:
 def remove_member(request: HttpRequest, room: str, user: int) -> HttpResponse:
     """Throw somebody out; the owner stays."""
     memberships = owned(request, room).memberships.exclude(user=request.user)
-    get_object_or_404(memberships, user=user).delete()
+    get_object_or_404(memberships, user__pk=user).delete()  # not user=user: too large a number would be an error
     return redirect("members", room)
 
 

@@ -110,6 +110,13 @@ def test_an_owner_adds_members_by_name_and_twice_is_once(as_ada: Client, cellar:
     assert list(cellar.members.order_by("pk").values_list("username", flat=True)) == ["ada", "bob"]
 
 
+def test_an_owner_finds_an_account_by_the_name_as_it_was_typed_at_the_sign_up(as_ada: Client, cellar: Room) -> None:
+    typed = "rene\u0301"
+    Client().post("/signup/", {"username": typed, "password1": PASSWORD, "password2": PASSWORD})
+    assert as_ada.post(f"/rooms/{cellar}/members/", {"username": typed}).status_code == 302
+    assert cellar.members.filter(username="ren\u00e9").exists()
+
+
 @pytest.mark.parametrize("username", ["nobody", "", "gone"])
 def test_who_has_no_account_becomes_no_member(as_ada: Client, cellar: Room, username: str) -> None:
     User.objects.create(username="gone", is_active=False)
@@ -139,6 +146,10 @@ def test_an_owner_removes_a_member_and_cannot_go_without_the_room(
     assert as_ada.post(f"/rooms/{cellar}/members/{bob.pk}/remove/").status_code == 302
     assert as_ada.post(f"/rooms/{cellar}/members/{ada.pk}/remove/").status_code == 404
     assert list(cellar.members.all()) == [ada]
+
+
+def test_a_number_that_no_account_can_have_is_nobodys(as_ada: Client, cellar: Room) -> None:
+    assert as_ada.post(f"/rooms/{cellar}/members/{10**30}/remove/").status_code == 404
 
 
 def test_an_owner_deletes_a_room(as_ada: Client, cellar: Room) -> None:

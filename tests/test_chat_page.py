@@ -22,6 +22,11 @@ def test_every_room_has_a_page(client: Client) -> None:
     assert 'data-topic="rooms:other"' in client.get("/rooms/other/").content.decode()
 
 
+@pytest.mark.parametrize(("length", "status"), [(249, 200), (250, 404)])
+def test_a_room_whose_name_no_topic_could_have_has_none(client: Client, length: int, status: int) -> None:
+    assert client.get(f"/rooms/{'x' * length}/").status_code == status
+
+
 def test_the_page_says_where_the_socket_is(page: str) -> None:
     assert 'data-socket="/ws"' in page
 

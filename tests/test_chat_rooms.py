@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.db import IntegrityError
 
 from chatty.models import Membership, Message, Room
 from realtime import Refused
@@ -135,6 +136,13 @@ def test_a_superuser_may_enter_with_the_permission_alone(enter: Enter, permissio
     enter(root)
 
 
+def test_a_moderator_is_found_where_a_project_has_several_backends(enter: Enter, mod: User, settings: Any) -> None:
+    settings.AUTHENTICATION_BACKENDS = [
+        f"django.contrib.auth.backends.{name}" for name in ("RemoteUserBackend", "ModelBackend")
+    ]
+    enter(mod).assert_push("history")
+
+
 # Who is thrown out
 
 
@@ -190,8 +198,9 @@ def test_who_is_removed_from_one_room_stays_in_another_and_in_the_lobby(
         lambda user, permission: user.groups.clear(),
         lambda user, permission: user.groups.get().permissions.remove(permission),
         lambda user, permission: user.groups.get().delete(),
+        lambda user, permission: permission.delete(),
     ],
-    ids=["out of the group", "from the group", "the group is deleted"],
+    ids=["out of the group", "from the group", "the group is deleted", "the permission is deleted"],
 )
 def test_a_moderator_who_is_none_any_more_is_thrown_out(
     enter: Enter, mod: User, permission: Permission, take: Callable[[User, Permission], Any]
@@ -227,6 +236,23 @@ def test_a_moderator_stays_when_it_was_about_somebody_else_and_a_member_stays_wi
 
 
 # The rooms themselves
+
+
+@pytest.mark.parametrize("change", ["user", "room"])
+def test_a_membership_does_not_change_so_that_nobody_loses_one_and_stays(
+    enter: Enter, cellar: Room, ada: User, bob: User, change: str
+) -> None:
+    cellar.members.add(bob)
+    membership = cellar.memberships.get(user=bob)
+    setattr(membership, change, {"user": ada, "room": Room.objects.open(bob, "attic")}[change])
+    with pytest.raises(ValueError, match="does not change"):
+        membership.save()
+    enter(bob).refute_push("phx_close")
+
+
+def test_no_membership_is_made_in_the_place_of_another(cellar: Room, ada: User, bob: User) -> None:
+    with pytest.raises(IntegrityError):
+        Membership(pk=cellar.memberships.get(user=ada).pk, room=cellar, user=bob).save()
 
 
 def test_two_rooms_may_have_one_name_and_no_name_tells_of_a_room(ada: User, bob: User) -> None:

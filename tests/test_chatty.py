@@ -8,15 +8,19 @@ from unittest.mock import patch
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
+from django.db import IntegrityError, connection
+from django.test.utils import CaptureQueriesContext
 
+from chatty.channels.rooms import RoomChannel
 from chatty.models import FORGET_EVERY, HISTORY, MESSAGE_LENGTH, NAME_LENGTH, Message, Room
-from realtime import Refused, broadcast
+from realtime import EngineUnavailable, Refused, broadcast
 from realtime.testing import AsyncRealtimeClient, ClientChannel, RealtimeClient
 
 pytestmark = pytest.mark.django_db  # what is said is stored
 
 
 ADA = {"username": "ada", "guest": False}
+KEY = "0123456789abcdef"
 
 
 @pytest.fixture
@@ -58,7 +62,18 @@ def test_who_enters_is_announced_to_all(realtime_client: RealtimeClient, lobby: 
         room.assert_push("user:entered", {"username": "bob"})
 
 
-@pytest.mark.parametrize("payload", [{}, {"username": ""}, {"username": "  "}])
+@pytest.mark.parametrize("after", [0, 7])
+def test_who_only_comes_back_is_not_announced(
+    realtime_client: RealtimeClient, lobby: ClientChannel, after: int
+) -> None:
+    realtime_client.connect().join("rooms:lobby", {"username": "bob", "after": after}).assert_push("history")
+    realtime_client.connect().join("rooms:lobby", {"username": "eve"})
+    lobby.assert_push("user:entered", {"username": "ada"})
+    lobby.assert_push("user:entered", lambda speaker: speaker["username"] == "eve")
+    lobby.refute_push("user:entered")
+
+
+@pytest.mark.parametrize("payload", [{}, {"username": ""}, {"username": "  "}, {"username": "\u200b\u202e"}])
 def test_who_says_no_name_is_anon(realtime_client: RealtimeClient, payload: dict[str, Any]) -> None:
     realtime_client.connect().join("rooms:lobby", payload).assert_push("user:entered", {"username": "anon"})
 
@@ -96,6 +111,7 @@ def test_messages_come_in_order(lobby: ClientChannel) -> None:
     [
         ({"content": ""}, {"reason": "blank message"}),
         ({"content": " \n "}, {"reason": "blank message"}),
+        ({"content": "\u200b\u202e"}, {"reason": "blank message"}),
         (
             {"content": "x" * (MESSAGE_LENGTH + 1)},
             {"reason": f"a message has at most {MESSAGE_LENGTH} characters"},
@@ -104,7 +120,7 @@ def test_messages_come_in_order(lobby: ClientChannel) -> None:
         ({"content": 7}, {"reason": "bad payload", "detail": "content: expected str"}),
         (["content"], {"reason": "bad payload"}),
     ],
-    ids=["empty", "white space", "too long", "no content", "not a text", "not an object"],
+    ids=["empty", "white space", "not to be seen", "too long", "no content", "not a text", "not an object"],
 )
 def test_what_is_no_message_is_refused_and_nobody_hears_it(
     lobby: ClientChannel, payload: Any, response: dict[str, Any]
@@ -124,6 +140,66 @@ def test_who_has_left_hears_nothing_more(realtime_client: RealtimeClient, lobby:
     lobby.push("new:message", {"content": "hi"})
     lobby.assert_push("new:message")
     bob.refute_push("new:message")
+
+
+# Messages that are sent again
+
+
+def test_a_message_that_was_stored_and_not_heard_is_heard_when_it_is_sent_again_and_stored_once(
+    realtime_client: RealtimeClient, lobby: ClientChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*args: Any) -> None:
+        raise EngineUnavailable("away")
+
+    message = {"content": "hi", "key": KEY}
+    lobby.assert_push("user:entered")
+    with monkeypatch.context() as patch:
+        patch.setattr(RoomChannel, "broadcast", away)
+        lobby.assert_reply(lobby.push("new:message", message), "error", {"reason": "unavailable"})
+    lobby.refute_push("new:message")
+    heard = []
+    for _ in range(2):
+        lobby.assert_reply(lobby.push("new:message", message), "ok")
+        heard.append(lobby.assert_push("new:message", {"content": "hi"}))
+    assert heard[0] == heard[1]  # and by its id a page knows that it has it
+    assert history(realtime_client) == heard[:1]
+
+
+def test_after_a_reconnect_it_is_the_same_message_too(realtime_client: RealtimeClient, user: User) -> None:
+    for _ in range(2):
+        guest = realtime_client.connect().join("rooms:lobby", {"secret": "x" * 16})
+        account = realtime_client.connect(user=user).join("rooms:lobby")
+        for room in (guest, account):
+            room.assert_reply(room.push("new:message", {"content": "hi", "key": KEY}), "ok")
+    assert [(message["username"], message["guest"]) for message in history(realtime_client)] == [
+        ("anon", True),
+        ("ada", False),
+    ]
+
+
+def test_a_key_is_of_one_sender_in_one_room(realtime_client: RealtimeClient, user: User) -> None:
+    cellar = Room.objects.open(user, "cellar")
+    socket, guests = realtime_client.connect(user=user), [realtime_client.connect() for _ in range(2)]
+    rooms = [socket.join("rooms:lobby"), socket.join(f"rooms:{cellar}"), *(one.join("rooms:lobby") for one in guests)]
+    for room in rooms:
+        room.assert_reply(room.push("new:message", {"content": "hi", "key": KEY}), "ok")
+    assert Message.objects.count() == 4
+
+
+def test_what_is_said_with_another_key_or_with_none_is_another_message(lobby: ClientChannel) -> None:
+    for more in ({"key": KEY}, {"key": KEY[::-1]}, {}, {}):
+        lobby.assert_reply(lobby.push("new:message", {"content": "hi", **more}), "ok")
+    assert Message.objects.count() == 4
+
+
+@pytest.mark.parametrize("key", ["x" * 15, "x" * 65, 7])
+def test_a_key_is_neither_short_nor_long(lobby: ClientChannel, key: Any) -> None:
+    lobby.assert_reply(lobby.push("new:message", {"content": "hi", "key": key}), "error", {"reason": "bad payload"})
+
+
+def test_what_the_database_refuses_for_another_reason_is_an_error() -> None:
+    with pytest.raises(IntegrityError, match="username"):
+        Message.objects.say(None, None, None, "hi", KEY)
 
 
 # From outside
@@ -304,9 +380,19 @@ def test_a_join_of_the_lobby_and_a_message_are_one_query_each(
             realtime_client.settle()
         with django_assert_num_queries(1):
             lobby.assert_reply(lobby.push("new:message", {"content": "hi"}))
+        with CaptureQueriesContext(connection) as queries:
+            lobby.assert_reply(lobby.push("new:message", {"content": "hi", "key": KEY}))
+        statements = [query["sql"].split()[0] for query in queries]
+        assert statements == ["SAVEPOINT", "INSERT", "RELEASE"]
         with django_assert_num_queries(0):
             lobby.push("typing", {})
             realtime_client.settle()
+
+
+def history(client: RealtimeClient) -> list[dict[str, Any]]:
+    """Return what was said in the lobby, as somebody is told who enters it."""
+    messages: list[dict[str, Any]] = client.connect().join("rooms:lobby").assert_push("history")["messages"]
+    return messages
 
 
 def speakers(entries: dict[str, Any]) -> list[dict[str, Any]]:

@@ -63,6 +63,7 @@ class Migration(migrations.Migration):
                 ("username", models.CharField(max_length=150)),
                 ("content", models.TextField(max_length=2000)),
                 ("created", models.DateTimeField(auto_now_add=True)),
+                ("key", models.CharField(blank=True, editable=False, max_length=64, null=True, unique=True)),
                 (
                     "user",
                     models.ForeignKey(

@@ -1,8 +1,10 @@
+import {randomDigits} from "./random.js";
+
 const KEY = "chatty:guest";
 
 /** Return what a guest in this tab is known by to the server alone, after a reload as well. */
 export function guestSecret() {
-  const made = Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, "0")).join("");
+  const made = randomDigits();
   try {
     const known = sessionStorage.getItem(KEY);
     if (known === null) sessionStorage.setItem(KEY, made);

@@ -1,6 +1,12 @@
 import {element} from "./element.js";
+import {randomDigits} from "./random.js";
 
-/** What was typed and has not arrived. A message that fails stays in sight until it is sent again or given up. */
+const DOUBTFUL = ["unavailable", "overloaded"]; // by then the server may have stored it
+
+/**
+ * What was typed and has not arrived. A message that fails stays in sight until it is sent again or given up. Sent again it
+ * has the same key, by which the server knows whether it has it already.
+ */
 export class Outbox {
   /**
    * @param {Channel} room
@@ -14,24 +20,28 @@ export class Outbox {
     this._items = new Map();
   }
 
-  /** @param {{username: string, content: string}} message */
-  send(message) {
+  /** @param {{username: string, content: string}} words */
+  send(words) {
+    this._send({...words, key: randomDigits()});
+  }
+
+  // private
+
+  _send(message) {
     this._items.set(message, null);
     if (!this._room.canPush()) this._show(message, "Waiting for the connection");
     this._room.push("new:message", message)
       .receive("ok", () => this._forget(message))
-      .receive("error", ({reason}) => this._failed(message, `Not sent: ${reason}`))
+      .receive("error", ({reason}) => this._failed(message, `${notSent(reason)}: ${reason}`))
       .receive("timeout", () => this._failed(message, "No answer. It may not have been sent."));
   }
-
-  // private
 
   _failed(message, why) {
     if (!this._items.has(message)) return;
     const again = element("button", {type: "button"}, "Send again");
     again.addEventListener("click", () => {
       this._forget(message);
-      this.send({...message});
+      this._send({...message});
       this._done();
     });
     const discard = element("button", {type: "button"}, "Discard");
@@ -56,4 +66,10 @@ export class Outbox {
     this._items.get(message)?.remove();
     this._items.delete(message);
   }
+}
+
+// private
+
+function notSent(reason) {
+  return DOUBTFUL.includes(reason) ? "It may not have been sent" : "Not sent";
 }

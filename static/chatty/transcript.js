@@ -4,6 +4,7 @@ import {person} from "./person.js";
 import {Sequence} from "./sequence.js";
 
 const LONGEST = 500;
+const ENTRANCES = 20; // of those who came in, when it is too long: a crowd is not to push out what was said
 const GAP = "Earlier messages are not shown";
 const NEAR = 40; // pixels from the end that still count as being there
 
@@ -21,6 +22,7 @@ export class Transcript {
     this._scroller = scroller;
     this._list = list;
     this._newer = newer;
+    this._entrances = list.getElementsByClassName("entered"); // those that are there at any time
     this._following = true;
     this._said = new Sequence();
     this._bookmark = new Bookmark();
@@ -46,7 +48,7 @@ export class Transcript {
     } else {
       this._insert(item, this._said.next(message.id));
       this._said.add(message.id, item);
-      this._bookmark.heard(message.id);
+      this._bookmark.heard(message.id, message.at === undefined ? Date.now() : Date.parse(message.at));
     }
     this._cut();
   }
@@ -54,12 +56,12 @@ export class Transcript {
   /**
    * Take what was said before, or while we were away.
    *
-   * @param {{messages: object[], more: boolean}} history  with `more`, something is missing before the first
+   * @param {{messages: object[], more: boolean}} history  with `more`, the first is not the first that we asked for
    */
   came({messages, more}) {
     messages.forEach(message => this.said(message));
-    const first = this._said.get(messages[0]?.id);
-    if (more && first) first.before(element("li", {class: "gap"}, element("span", {class: "what"}, GAP)));
+    const id = messages[0]?.id;
+    if (more && this._bookmark.leavesGap(id)) this._said.get(id)?.before(element("li", {class: "gap"}, element("span", {class: "what"}, GAP)));
     this._bookmark.caughtUp();
     // From now on it is read out as it comes; the conversation of yesterday is not.
     requestAnimationFrame(() => this._scroller.setAttribute("aria-live", "polite"));
@@ -80,8 +82,9 @@ export class Transcript {
 
   _cut() {
     while (this._list.childElementCount > LONGEST) {
-      this._said.dropFirst(this._list.firstElementChild);
-      this._list.firstElementChild.remove();
+      const cut = this._entrances.length > ENTRANCES ? this._entrances[0] : this._list.firstElementChild;
+      this._said.dropFirst(cut);
+      cut.remove();
     }
     this._follow();
   }

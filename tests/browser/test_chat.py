@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import expect
 
+from chatty.models import NAME_LENGTH
+from chatty.text import one_name
 from tests.browser.cable import Cable
 from tests.browser.visitor import Visitor
 from tests.servers import Server
@@ -94,8 +96,13 @@ def test_a_new_name_is_used_from_then_on(visit: Visit, cable: Cable) -> None:
     ada.name.fill("ada lovelace")
     ada.say("hello")
     bob.expect_heard(("ada lovelace", "hello"))
-    cable.cut()
-    expect(bob.page.locator("#messages .entered .what").last).to_have_text("ada lovelace guest entered")
+    with ada.page.expect_websocket():
+        cable.cut()
+    ada.expect_state("connected")
+    assert [entry["username"] for entry in ada.pushes("phx_join")] == ["ada", "ada lovelace"]
+    here = bob.page.get_by_role("list", name="Who is here").get_by_role("listitem")
+    expect(here.filter(has_text="ada")).to_have_text(["ada lovelace guest"])
+    expect(bob.page.locator("#messages .entered .what")).to_have_text(["bob guest entered"])  # ada only came back
 
 
 def test_a_name_needs_no_storage(visit: Visit) -> None:
@@ -124,7 +131,7 @@ def test_a_blank_message_is_not_sent(visit: Visit) -> None:
     ada.say("   ")
     ada.say("hello")
     ada.expect_heard(("ada", "hello"))
-    assert ada.pushes("new:message") == [{"username": "ada", "content": "hello"}]
+    assert [(one["username"], one["content"]) for one in ada.pushes("new:message")] == [("ada", "hello")]
 
 
 def test_after_three_reconnects_one_enter_sends_one_message(visit: Visit, cable: Cable) -> None:
@@ -250,9 +257,9 @@ SNARES = [
 def test_what_visitors_write_never_becomes_html(visit: Visit) -> None:
     eve, bob = visit().enter("eve"), visit().enter("bob")
     for snare in SNARES:
-        eve.name.fill(snare[:40])
+        eve.name.fill(snare[:NAME_LENGTH])
         eve.say(snare)
-    bob.expect_heard(*((snare[:40].strip(), snare) for snare in SNARES))
+    bob.expect_heard(*((one_name(snare, NAME_LENGTH), snare) for snare in SNARES))
     found = bob.page.locator("#messages *").evaluate_all("all => [...new Set(all.map(one => one.localName))].sort()")
     assert found == ["bdi", "li", "span", "time"]
     attributes = bob.page.locator("#messages *").evaluate_all(
@@ -288,6 +295,33 @@ def test_a_long_conversation_is_cut_at_its_beginning(visit: Visit, server: Serve
     say_many(server, 505)
     expect(ada.page.locator("#messages .said").last).to_contain_text("number 504")
     assert ada.page.locator("#messages li").count() == 500
+
+
+def test_a_crowd_that_enters_leaves_what_was_said_on_the_page(visit: Visit) -> None:
+    shown = (
+        visit()
+        .enter()
+        .page.evaluate(
+            """async () => {
+            const {Transcript} = await import("/static/chatty/transcript.js");
+            const [scroller, list, newer] = ["div", "ol", "button"].map(name => document.createElement(name));
+            const transcript = new Transcript(scroller, list, newer);
+            const say = (first, last) => {
+                for (let id = first; id <= last; id++) transcript.said({id, username: "ada", content: `number ${id}`});
+            };
+            const counts = () => [".said", ".entered"].map(kind => list.querySelectorAll(kind).length);
+            say(1, 20);
+            for (let n = 0; n < 600; n++) transcript.entered({username: `user ${n}`, guest: false});
+            const crowd = counts();
+            say(21, 490);
+            const last = [...list.querySelectorAll(".entered")].at(-1).textContent;
+            return {crowd, talk: counts(), last};
+        }"""
+        )
+    )
+    assert shown["crowd"] == [20, 480]
+    assert shown["talk"] == [480, 20]
+    assert shown["last"].startswith("user 599 entered")
 
 
 def test_the_page_follows_what_is_new_until_the_reader_goes_back(visit: Visit, server: Server) -> None:

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import {test} from "node:test";
 
 import {Bookmark} from "../../static/chatty/bookmark.js";
+import {Outbox} from "../../static/chatty/outbox.js";
 import {whoIsHere} from "../../static/chatty/people.js";
 import {Sequence} from "../../static/chatty/sequence.js";
 import {Typing} from "../../static/chatty/typing.js";
@@ -59,23 +60,110 @@ test("what is there is known, until it is dropped at the beginning", () => {
 
 // What a rejoin asks for
 
-test("who comes in asks for no message in particular, and who comes back for those after the last", () => {
+const SECOND = 1_000;
+
+test("who comes in asks for no message in particular, and who comes back for those after what is settled", () => {
   const bookmark = new Bookmark();
   assert.equal(bookmark.resume(), undefined);
-  bookmark.heard(8);
-  bookmark.heard(7);
+  bookmark.heard(8, 10 * SECOND);
+  bookmark.heard(7, 9 * SECOND);
   bookmark.caughtUp();
-  bookmark.heard(9);
-  assert.equal(bookmark.resume(), 9);
+  bookmark.heard(9, 20 * SECOND);
+  assert.equal(bookmark.resume(), 8);
+});
+
+test("who comes back to a room where nothing was said asks for all, and has been there", () => {
+  const bookmark = new Bookmark();
+  bookmark.resume();
+  bookmark.caughtUp();
+  assert.equal(bookmark.resume(), 0);
+});
+
+test("a message that was overtaken, and lost with the connection, is asked for", () => {
+  const bookmark = new Bookmark();
+  bookmark.heard(8, 0);
+  bookmark.caughtUp();
+  bookmark.heard(10, 60 * SECOND); // 9 was stored first, by another process that was about to broadcast it
+  assert.equal(bookmark.resume(), 8);
+});
+
+test("a message that comes after one that overtook it settles nothing too early", () => {
+  const bookmark = new Bookmark();
+  [[8, 0], [11, 60], [9, 59], [12, 69]].forEach(([id, second]) => bookmark.heard(id, second * SECOND));
+  bookmark.caughtUp();
+  assert.equal(bookmark.resume(), 8); // 10 may still be on its way
+  bookmark.caughtUp();
+  bookmark.heard(13, 70 * SECOND);
+  assert.equal(bookmark.resume(), 11);
 });
 
 test("what is heard before the history hides nothing that was missed", () => {
   const bookmark = new Bookmark();
-  bookmark.heard(5);
+  bookmark.heard(4, 0);
+  bookmark.heard(5, 10 * SECOND);
   bookmark.caughtUp();
-  assert.equal(bookmark.resume(), 5);
-  bookmark.heard(60); // and the connection is lost again before the history came
-  assert.equal(bookmark.resume(), 5);
+  assert.equal(bookmark.resume(), 4);
+  bookmark.heard(60, 99 * SECOND); // and the connection is lost again before the history came
+  assert.equal(bookmark.resume(), 4);
+});
+
+test("a history that was cut leaves a gap, unless it begins with what was known when it was asked for", () => {
+  const bookmark = new Bookmark();
+  bookmark.resume();
+  assert.ok(bookmark.leavesGap(1));
+  bookmark.heard(70, 0);
+  bookmark.caughtUp();
+  bookmark.resume();
+  bookmark.heard(140, SECOND); // before the history comes
+  assert.ok(!bookmark.leavesGap(70));
+  assert.ok(bookmark.leavesGap(140));
+});
+
+// What is sent again
+
+/**
+ * Return an outbox whose messages get these answers, the payloads that it pushes, the notes that it shows, and the buttons
+ * by their words.
+ */
+function outbox(t, answers) {
+  const [pushed, notes, buttons] = [[], [], {}];
+  globalThis.document = {createElement: () => ({
+    append(...children) { this.children = children; },
+    setAttribute() {},
+    remove() {},
+    addEventListener(_, press) { buttons[this.children] = press; },
+  })};
+  t.after(() => { delete globalThis.document; });
+  const room = {canPush: () => true, push(_, payload) {
+    pushed.push(payload);
+    const [status, response] = answers.shift();
+    const push = {receive(event, callback) {
+      if (event === status) callback(response);
+      return push;
+    }};
+    return push;
+  }};
+  const list = {append: item => notes.push(item.children[2].children[0])};
+  return {outbox: new Outbox(room, list, () => {}), pushed, notes, buttons};
+}
+
+test("a message that is sent again has the same key, and every other one its own", t => {
+  const {outbox: mine, pushed, buttons} = outbox(t, [["timeout"], ["ok", {}], ["ok", {}]]);
+  mine.send({username: "ada", content: "hi"});
+  buttons["Send again"]();
+  mine.send({username: "ada", content: "hi"});
+  assert.deepEqual(pushed[0], pushed[1]);
+  assert.notEqual(pushed[1].key, pushed[2].key);
+  assert.match(pushed[2].key, /^[0-9a-f]{32}$/);
+});
+
+test("what the server may have stored is not said to be unsent", t => {
+  const answers = ["unavailable", "overloaded", "blank message"].map(reason => ["error", {reason}]);
+  const {outbox: mine, notes} = outbox(t, answers);
+  for (const content of ["one", "two", "three"]) mine.send({username: "ada", content});
+  assert.deepEqual(notes, [
+    "It may not have been sent: unavailable", "It may not have been sent: overloaded", "Not sent: blank message",
+  ]);
 });
 
 // Typing
