@@ -497,15 +497,15 @@ class Actor(Mailbox[Message | Overheard]):
         self._node.hub.unsubscribe(self.topic, self)
         if self.guest is not None:
             self.guest.end(fades=self._may_come_back)
+        entered, self._entered = self._entered, False
         try:
-            if self._entered:
-                self._entered = False
+            if entered:
                 await self._terminate(self._ending)
-                if self._ending != REFUSED:
-                    self._log("LEFT", self._ending)
+        finally:  # in every case: `wait` cancels what takes too long
+            if entered and self._ending != REFUSED:
+                self._log("LEFT", self._ending)
             if self._close is not None:
                 self._say(self.serializer.close(self.topic, self.instance.join_ref, self._close))
-        finally:
             for topic in list(self._ears):
                 self.unsubscribe(topic)
             self._client.ended(self, [item for item in self._shut() if isinstance(item, Message)])

@@ -130,6 +130,7 @@ class Attendance:
             book.is_busy = False
             if not book.changed:
                 del self._books[topic]
+                book.told.set_result(0)  # who waits yet has faded meanwhile, as `_rest` has told: no diff shows it
 
     async def _rest(self, topic: str, book: Book) -> None:
         """Let no diff follow too soon. Who fades is told of: that makes none, and comes before somebody takes over."""

@@ -15,7 +15,7 @@ HURRY = 0.05  # seconds that they wait at most for those that are being asked
 SHARE = 16  # that wait for no others
 MOST = 64  # that are asked together; more would keep a thread from the handlers
 
-# Takes questions of one kind and returns for each its answer, or the exception that it is answered with. Blocks.
+# Takes questions of one kind and returns the answer to each. Blocks; so it asks nothing that one alone might hold up.
 Asks: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 
 
@@ -34,7 +34,7 @@ class Gathering:
         self._waiting: deque[tuple[asyncio.Future[Any], Asks, Any]] = deque()
 
     async def call(self, asks: Asks, question: Any) -> Any:
-        """Return the answer to one question, or raise it."""
+        """Return the answer to one question, or raise what asking has raised."""
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append((answer, asks, question))
         self._look()
@@ -63,39 +63,37 @@ class Gathering:
         self._look()
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._running += 1
         asks = self._waiting[0][1]
         batch: list[tuple[asyncio.Future[Any], Any]] = []
         while self._waiting and len(batch) < MOST and self._waiting[0][1] is asks:
             answer, _, question = self._waiting.popleft()
-            batch.append((answer, question))
-        spawn(self._ask(loop, asks, batch))
+            if not answer.done():  # else nobody waits any more
+                batch.append((answer, question))
+        if batch:
+            self._running += 1
+            spawn(self._ask(loop, asks, batch))
 
     async def _ask(
         self, loop: asyncio.AbstractEventLoop, asks: Asks, batch: Sequence[tuple[asyncio.Future[Any], Any]]
     ) -> None:
-        found: Sequence[Any] = [RuntimeError("the loop has ended")] * len(batch)
         try:
             found = await self._workers.call(asks, [question for _, question in batch])
-        except Exception as error:
-            found = [error] * len(batch)
-        finally:
             for (answer, _), result in zip(batch, found, strict=True):
-                _settle(answer, result)
+                if not answer.done():
+                    answer.set_result(result)
+        except asyncio.CancelledError:  # the loop ends, and all who wait with it: nothing more is begun
+            for answer in [answer for answer, _ in batch] + [answer for answer, *_ in self._waiting]:
+                answer.cancel()
+            self._waiting.clear()
+            raise
+        except Exception as error:
+            for answer, _ in batch:
+                if not answer.done():
+                    answer.set_exception(error)
+        finally:
             self._running -= 1
-            self._ended_at = loop.time()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            self._look()
-
-
-def _settle(answer: asyncio.Future[Any], result: Any) -> None:
-    if answer.done():  # nobody waits any more
-        return
-    if not isinstance(result, BaseException):
-        answer.set_result(result)
-    elif isinstance(result, Exception) and not isinstance(result, StopIteration):
-        answer.set_exception(result)
-    else:  # a future cannot carry it, and a loop would end of it
-        answer.set_exception(RuntimeError(f"{result!r} in a thread"))
+        self._ended_at = loop.time()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._look()

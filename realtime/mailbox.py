@@ -58,7 +58,8 @@ class Mailbox(ABC, Generic[Item]):
                 else:
                     break
         except asyncio.CancelledError:  # by `wait`, whose time is over, or by a loop that ends
-            await self._finish()
+            if not self.is_over:  # else it was about to end, and has
+                await self._finish()
             raise
         finally:
             self._task = None

@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from realtime import Channel, Router, abroadcast, adisconnect, channel, handle_in, handle_out, user_passes_test
+from realtime import (
+    Channel,
+    Presence,
+    Router,
+    abroadcast,
+    adisconnect,
+    channel,
+    handle_in,
+    handle_out,
+    user_passes_test,
+)
+from realtime.attendance import Guest
 from realtime.connection import Connection
 from realtime.node import Node
 from tests.test_dismissal import DISMISSED, Named, heard
@@ -116,7 +127,34 @@ class Slow(Channel):
         scene.done.append(reason)
 
 
+class Greeting(Channel):
+    """Reads what was said, and sends it, once the client is in; as the chat does."""
+
+    async def join(self, payload: Any, name: str) -> None: ...
+
+    async def after_join(self) -> None:
+        await scene.pause()
+        await self.push("history", {"secret": 1})
+
+
+class Crowded(Channel):
+    presence = Presence()
+
+    async def join(self, payload: Any, name: str) -> None:
+        await self.presence.track("bob", {})
+
+
+class Stuck(Room):
+    async def terminate(self, reason: str) -> None:
+        await scene.pause()
+
+
 ROUTES = [channel("t:<part:name>", Room), channel("guarded:<part:name>", Guarded), channel("slow:<part:name>", Slow)]
+ROUTES += [
+    channel("greeting:<part:name>", Greeting),
+    channel("crowded:<part:name>", Crowded),
+    channel("stuck:<part:name>", Stuck),
+]
 ROUTER = Router("/ws", ROUTES, socket=Named)
 
 
@@ -305,4 +343,53 @@ async def test_what_was_heard_before_the_join_was_answered(connect: Connect, mon
     await mine.send("1", "1", "slow:a", "phx_join", {})
     assert (await mine.receive())[4]["status"] == "error"
     assert (await mine.receive())[3] == "phx_close"
+    await mine.ping()
+
+
+async def test_what_was_said_while_its_join_waited_to_be_seen(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does in a crowd that rests between two diffs."""
+    enter = Guest.enter
+
+    async def slow(guest: Guest) -> None:
+        await enter(guest)
+        await scene.pause()
+
+    monkeypatch.setattr(Guest, "enter", slow)
+    mine = await connected(connect)
+    await mine.send("1", "1", "crowded:a", "phx_join", {})
+    await scene.began.wait()
+    actor = member()._actors["crowded:a"]
+    member().expel("crowded:a", "banned")
+    await abroadcast("crowded:a", "secret")
+    await until(lambda: any("secret" in str(frame) for burst in actor._held for frame in burst.frames))
+    scene.go.set()
+    assert (await mine.receive())[4]["status"] == "error"
+    assert (await mine.receive())[3] == "phx_close"
+    await mine.ping()
+
+
+async def test_what_after_join_goes_on_to_push(connect: Connect) -> None:
+    mine = await connected(connect)
+    await mine.join("greeting:a")
+    await scene.began.wait()
+    member().expel("greeting:a", "banned")
+    scene.go.set()
+    assert await mine.receive() == ["1", "1", "greeting:a", "phx_close", {"reason": "banned"}]
+    await mine.ping()
+
+
+async def test_the_close_is_sent_where_terminate_hangs_and_is_cancelled(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = await connected(connect)
+    await mine.join("stuck:a")
+    actor = member()._actors["stuck:a"]
+    member().expel("stuck:a", "banned")
+    await scene.began.wait()
+    with caplog.at_level("INFO", "realtime.channel"):
+        await actor.wait(0)
+        assert await mine.receive() == ["1", "1", "stuck:a", "phx_close", {"reason": "banned"}]
+    assert "LEFT stuck:a Stuck banned" in caplog.messages
     await mine.ping()

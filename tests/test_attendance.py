@@ -205,6 +205,23 @@ async def test_who_fades_while_the_engine_is_away_is_told_of_later(
     await scene.close()
 
 
+async def test_a_task_of_the_authors_that_tracks_while_its_socket_is_lost_does_not_wait_for_ever(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attendances, "REST", 0.1)
+    scene = Scene(engine, grace=1000.0)
+    await scene.open()
+    one, other = await scene.guest("c"), await scene.guest("d")
+    await asyncio.gather(one.track("a", b"{}"), other.track("b", b"{}"))
+    update = asyncio.create_task(one.track("a", b'{"n":1}'))  # it rests
+    await asyncio.sleep(0)
+    one.end(fades=True)
+    await asyncio.wait_for(update, 5)
+    await scene.settled()
+    assert scene.attendance._books == {}
+    await scene.close()
+
+
 @pytest.mark.parametrize(
     ("present", "rest"), [(1, 0.00002), (1000, 0.02), (10_000, 0.2), (100_000, 1.0)], ids=lambda number: f"{number:,}"
 )

@@ -93,29 +93,28 @@ async def test_nobody_is_forgotten(gathering: Gathering, asked: Asked) -> None:
         await asyncio.sleep(PATIENCE * (number % 3) / 2)
 
 
-async def test_each_gets_its_own_error_and_the_others_do_not(gathering: Gathering, asked: Asked) -> None:
-    odd = [1, LookupError("no"), 2, SystemExit(3), StopIteration("odd"), 3]
-    asked.go.clear()
-    first = asyncio.ensure_future(gathering.call(asked, 0))
-    await asyncio.sleep(0.001)
-    crowd = asyncio.gather(*(gathering.call(asked, question) for question in odd), return_exceptions=True)
-    await asyncio.sleep(0)
-    asked.go.set()
-    found = await crowd
-    assert (await first, found[0], found[2], found[5]) == (0, 1, 2, 3)
-    assert isinstance(found[1], LookupError)
-    assert [type(found[index]) for index in (3, 4)] == [RuntimeError] * 2
-
-
 @pytest.mark.parametrize("error", [LookupError("no"), SystemExit(3)])
-async def test_a_question_that_breaks_the_asking_is_answered_and_does_not_end_it(
+async def test_all_are_told_of_an_asking_that_fails_and_it_does_not_end_the_gathering(
     gathering: Gathering, asked: Asked, error: BaseException
 ) -> None:
     def breaks(questions: Sequence[Any]) -> Sequence[Any]:
         raise error
 
-    with pytest.raises((LookupError, RuntimeError)):
-        await asyncio.wait_for(gathering.call(breaks, 1), 5)
+    crowd = [gathering.call(breaks, number) for number in range(SHARE)]
+    found = await asyncio.wait_for(asyncio.gather(*crowd, return_exceptions=True), 5)
+    assert {type(one) for one in found} == {LookupError if isinstance(error, LookupError) else RuntimeError}
+    assert await asyncio.wait_for(gathering.call(asked, 1), 5) == 1
+
+
+async def test_an_answer_too_few_is_an_error_for_those_left(gathering: Gathering, asked: Asked) -> None:
+    def forgets(questions: Sequence[Any]) -> Sequence[Any]:
+        return questions[:-1]
+
+    gathering._ended_at = asyncio.get_running_loop().time()
+    crowd = [gathering.call(forgets, number) for number in range(3)]
+    *answers, fault = await asyncio.wait_for(asyncio.gather(*crowd, return_exceptions=True), 5)
+    assert answers == [0, 1]
+    assert isinstance(fault, ValueError)
     assert await asyncio.wait_for(gathering.call(asked, 1), 5) == 1
 
 
@@ -129,12 +128,59 @@ async def test_a_thread_that_hangs_holds_up_nobody_who_comes_later(gathering: Ga
     assert await first == 1
 
 
-async def test_who_is_gone_is_not_waited_for_and_holds_up_nobody(gathering: Gathering, asked: Asked) -> None:
+async def test_who_goes_while_it_is_asked_for_holds_up_nobody(gathering: Gathering, asked: Asked) -> None:
     asked.go.clear()
-    first = asyncio.ensure_future(gathering.call(asked, 1))
-    second = asyncio.ensure_future(gathering.call(asked, 2))
-    await asyncio.sleep(0.01)
-    first.cancel()
-    second.cancel()
+    gathering._ended_at = asyncio.get_running_loop().time()
+    gone, stays = [asyncio.ensure_future(gathering.call(asked, number)) for number in (1, 2)]
+    while not asked.batches:
+        await asyncio.sleep(0.001)
+    gone.cancel()
     asked.go.set()
-    assert await gathering.call(asked, 3) == 3
+    assert await asyncio.wait_for(stays, 5) == 2
+    assert asked.batches == [[1, 2]]
+    assert await asyncio.wait_for(gathering.call(asked, 3), 5) == 3
+
+
+async def test_who_is_gone_before_it_was_asked_for_is_not_asked_for(gathering: Gathering, asked: Asked) -> None:
+    asked.go.clear()
+    first = asyncio.ensure_future(gathering.call(asked, "first"))
+    await asyncio.sleep(0)
+    gone = [asyncio.ensure_future(gathering.call(asked, "gone")) for _ in range(3)]
+    stays = asyncio.ensure_future(gathering.call(asked, "stays"))
+    await asyncio.sleep(0)
+    for one in gone:
+        one.cancel()
+    await asyncio.wait(gone)
+    asked.go.set()
+    assert await asyncio.gather(first, stays) == ["first", "stays"]
+    assert asked.batches == [["first"], ["stays"]]
+
+
+async def test_where_all_are_gone_nobody_is_asked_for(gathering: Gathering, asked: Asked) -> None:
+    gathering._ended_at = asyncio.get_running_loop().time()
+    gone = asyncio.ensure_future(gathering.call(asked, "gone"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait([gone])
+    await asyncio.sleep(2 * PATIENCE)
+    assert (asked.batches, gathering._running) == ([], 0)
+    assert await asyncio.wait_for(gathering.call(asked, 1), 5) == 1
+
+
+async def test_a_loop_that_ends_begins_nothing_more_and_leaves_nobody_waiting(
+    gathering: Gathering, asked: Asked
+) -> None:
+    """Else asyncio.run(), which cancels all tasks once, would leave some behind."""
+    asked.go.clear()
+    crowd = [asyncio.ensure_future(gathering.call(asked, number)) for number in range(MOST * (SIZE + 1))]
+    me = asyncio.current_task()
+    while not (asking := asyncio.all_tasks() - {me, *crowd}):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for task in asking:
+        task.cancel()
+    found = await asyncio.wait_for(asyncio.gather(*crowd, return_exceptions=True), 5)
+    assert {type(one) for one in found} == {asyncio.CancelledError}
+    assert asyncio.all_tasks() == {me}
+    assert all(task.cancelled() for task in asking)
+    assert gathering._running == 0

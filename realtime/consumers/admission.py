@@ -17,7 +17,7 @@ from ..protocol.messages import REFUSED, RESERVED_TOPIC, Frame
 from ..protocol.serializers import Serializer, serializer_for
 from ..routing import Router
 from ..socket import Socket
-from .auth import has_session, load_user, load_users
+from .auth import identify
 from .handshake import origin_refusal, query_params
 
 logger = logging.getLogger("realtime.socket")
@@ -79,10 +79,7 @@ async def _connected(
     scope: Scope, params: dict[str, Any], node: Node, router: Router, auth_token: str | None
 ) -> Socket:
     """The same, but raises whatever it raises."""
-    if has_session(scope):
-        await node.gathering.call(load_users, scope)
-    else:
-        load_user(scope)  # asks nobody
+    await identify(scope, node)
     socket = router.socket(scope, params)
     socket.auth_token = auth_token
     kind = type(socket)

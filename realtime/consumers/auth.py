@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
-from copy import copy
+from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.db import close_old_connections
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.http.cookie import parse_cookie
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
+from django.utils.module_loading import import_string
+
+from ..node import Node
+
+IN_DATABASE = "django.contrib.sessions.backends.db"
+SESSION_ID = re.compile("[a-z0-9]{32}")  # as Django makes them; of others a database may refuse the question
+
+
+async def identify(scope: MutableMapping[str, Any], node: Node) -> None:
+    """Put the session and its user into the scope, unless a middleware already has. Raises what that raises.
+
+    Who come together are asked for in one thread. Whoever that leaves in doubt is asked for alone, for a backend of the
+    project's own may be slow, or a database away: that holds up nobody else.
+    """
+    if may_be_gathered(scope) and await node.gathering.call(load_users, scope):
+        return
+    if "user" in scope or not has_session(scope):
+        load_user(scope)  # asks nobody
+    else:
+        await node.workers.call(load_user, scope)
 
 
 def load_user(scope: MutableMapping[str, Any]) -> None:
@@ -40,15 +61,26 @@ def load_user(scope: MutableMapping[str, Any]) -> None:
     scope["user"] = get_user(request)
 
 
-def load_users(scopes: Sequence[MutableMapping[str, Any]]) -> list[BaseException | None]:
-    """The same for some that come together, in two queries for all of them where their sessions are in the database.
+def load_users(scopes: Sequence[MutableMapping[str, Any]]) -> list[bool]:
+    """The same in two queries for some that may be gathered. Return for each whether its user is known without a doubt.
 
-    Return for each None, or what it would have raised alone.
+    Asks no backend but Django's own.
     """
-    if len(scopes) > 1:
-        with suppress(Exception):  # whose cookie is at fault, or that the database is away, shows below
-            _prefetch(scopes)
-    return [_fault(scope) for scope in scopes]
+    with suppress(Exception):  # that the database is away, `load_user` will tell
+        _load_sessions(scopes)
+        _load_known_users(scopes)
+    return ["user" in scope for scope in scopes]
+
+
+def may_be_gathered(scope: MutableMapping[str, Any]) -> bool:
+    """Return whether there is a session where `load_users` looks for it."""
+    return (
+        settings.SESSION_ENGINE == IN_DATABASE
+        and "user" not in scope
+        and "session" not in scope
+        and SESSION_ID.fullmatch(_cookies(scope).get(settings.SESSION_COOKIE_NAME, "")) is not None
+        and all(map(apps.is_installed, ("django.contrib.auth", "django.contrib.sessions")))
+    )
 
 
 def has_session(scope: MutableMapping[str, Any]) -> bool:
@@ -76,58 +108,56 @@ class _Snapshot(dict[str, Any]):
         pass
 
 
-def _fault(scope: MutableMapping[str, Any]) -> BaseException | None:
-    try:
-        load_user(scope)
-    except BaseException as error:
-        close_old_connections()  # those that broke; the next one must not find them
-        return error
-    return None
-
-
-def _prefetch(scopes: Sequence[MutableMapping[str, Any]]) -> None:
-    """Put into the scopes what is there without a doubt, as one by one it would be. The rest is left to Django."""
-    fresh = [scope for scope in scopes if "session" not in scope and "user" not in scope]
-    if not all(map(apps.is_installed, ("django.contrib.auth", "django.contrib.sessions"))):
-        return
+def _load_sessions(scopes: Sequence[MutableMapping[str, Any]]) -> None:
     from django.contrib.sessions.backends.db import SessionStore
 
-    if import_module(settings.SESSION_ENGINE).SessionStore is SessionStore:
-        _prefetch_sessions(fresh, SessionStore)
-        _prefetch_users(fresh)
-
-
-def _prefetch_sessions(scopes: Sequence[MutableMapping[str, Any]], store: Any) -> None:
-    cookies = [_cookies(scope).get(settings.SESSION_COOKIE_NAME) for scope in scopes]
-    living = store.get_model_class().objects.filter(session_key__in=set(cookies), expire_date__gt=timezone.now())
+    ids = [_cookies(scope)[settings.SESSION_COOKIE_NAME] for scope in scopes]
+    living = SessionStore.get_model_class().objects.filter(session_key__in=set(ids), expire_date__gt=timezone.now())
     found = dict(living.values_list("session_key", "session_data"))
-    for scope, cookie in zip(scopes, cookies, strict=True):
-        session = scope["session"] = store(cookie if cookie in found else None)
-        session._session_cache = session.decode(found[cookie]) if cookie in found else {}  # as its first reader would
+    for scope, id in zip(scopes, ids, strict=True):
+        session: Any = SessionStore(id if id in found else None)
+        session._session_cache = session.decode(found[id]) if id in found else {}  # as its first reader would
+        scope["session"] = session
 
 
-def _prefetch_users(scopes: Sequence[MutableMapping[str, Any]]) -> None:
-    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
-    from django.contrib.auth.backends import ModelBackend
+def _load_known_users(scopes: Sequence[MutableMapping[str, Any]]) -> None:
+    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
+    from django.contrib.auth.models import AnonymousUser
 
-    model = get_user_model()
-    backends = ((path, load_backend(path)) for path in settings.AUTHENTICATION_BACKENDS)
-    usual = {
-        path: one
-        for path, one in backends
-        if isinstance(one, ModelBackend) and type(one).get_user is ModelBackend.get_user
-    }
-    logged_in = [scope for scope in scopes if scope["session"].get(BACKEND_SESSION_KEY) in usual]
-    keys = [model._meta.pk.to_python(scope["session"][SESSION_KEY]) for scope in logged_in]
-    users = model._default_manager.in_bulk(set(keys))
-    for scope, key in zip(logged_in, keys, strict=True):
-        session, user = scope["session"], users.get(key)
+    model, backends = get_user_model(), _usual_backends()
+    claimed = []
+    for scope in scopes:
+        session = scope["session"]
+        if SESSION_KEY not in session:
+            scope["user"] = AnonymousUser()
+        elif (backend := backends.get(session.get(BACKEND_SESSION_KEY))) is not None:
+            with suppress(ValidationError):  # a key of another model, from before
+                claimed.append((scope, model._meta.pk.to_python(session[SESSION_KEY]), backend))
+    users = model._default_manager.in_bulk({key for _, key, _ in claimed})
+    given = set()
+    for scope, key, backend in claimed:
+        user, known = users.get(key), scope["session"].get(HASH_SESSION_KEY) or ""
         if (
             user is not None
-            and usual[session[BACKEND_SESSION_KEY]].user_can_authenticate(user)
-            and constant_time_compare(session.get(HASH_SESSION_KEY) or "", user.get_session_auth_hash())
+            and backend.user_can_authenticate(user)
+            and constant_time_compare(known, user.get_session_auth_hash())
         ):
-            scope["user"] = copy(user)  # each socket has its own
+            scope["user"] = deepcopy(user) if key in given else user  # each socket has its own
+            given.add(key)
+
+
+def _usual_backends() -> dict[str, Any]:
+    """Return the backends whose `get_user` is Django's own, which asks for nothing but the user of that key."""
+    from django.contrib.auth.backends import ModelBackend
+
+    kinds = {path: import_string(path) for path in settings.AUTHENTICATION_BACKENDS}
+    return {
+        path: kind()
+        for path, kind in kinds.items()
+        if issubclass(kind, ModelBackend)
+        and kind.get_user is ModelBackend.get_user
+        and kind.user_can_authenticate.__module__ == ModelBackend.__module__
+    }
 
 
 def _cookies(scope: MutableMapping[str, Any]) -> dict[str, str]:
