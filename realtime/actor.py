@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from django.core.exceptions import PermissionDenied
 
-from .answers import FORBIDDEN, REFUSALS, blame, event_reply, join_reply, refusal, without_engine
+from .answers import FORBIDDEN, REFUSALS, blame, event_reply, join_reply, refusal, unavailable
 from .attendance import Guest
-from .exceptions import EngineUnavailable, Refused
+from .exceptions import EngineUnavailable, Refused, ServerEnding
 from .forgotten import tell_forgotten
 from .framing import Burst
 from .handlers import Channel, Handler, ReplyRef, Requirement
@@ -173,6 +173,8 @@ class Actor(Mailbox[Message | Overheard]):
                 self.expel(str(refusal))
             except PermissionDenied:
                 self.expel(FORBIDDEN["reason"])
+            except ServerEnding:
+                pass  # it goes anyway
             except Exception:  # what cannot be found out is no reason to go
                 logger.exception("%s failed to tell whether %r may stay", self._name, self.topic)
 
@@ -276,7 +278,7 @@ class Actor(Mailbox[Message | Overheard]):
                 self._ending, self._close = LEFT, {}
             else:
                 await self._event(item)
-        except Unwanted:
+        except (Unwanted, ServerEnding):  # the latter from where there is nobody to answer
             logger.debug("%s does not handle %r any more", self, item.event)
         except EngineUnavailable as error:  # from after_join, or where there is nobody to answer
             self._end_without(error, item.event)
@@ -286,7 +288,7 @@ class Actor(Mailbox[Message | Overheard]):
 
     def _end_without(self, error: BaseException, event: str) -> None:
         logger.warning("%s ended on %r in %r: %s", self._name, event, self.topic, error)  # it says all there is to know
-        self._crash(without_engine(error))
+        self._crash(unavailable(error))
 
     def _crash(self, reason: dict[str, Any]) -> None:
         if self._is_out:
@@ -426,7 +428,7 @@ class Actor(Mailbox[Message | Overheard]):
     def _handled(self, ref: Ref, frame: Frame | None) -> None:
         """Answer a message whose broadcasts are through, or have failed."""
         if fault := self._order.fault():
-            frame = self._reply(ref, Reply("error", without_engine(fault)))
+            frame = self._reply(ref, Reply("error", unavailable(fault)))
         if frame is not None and not self._is_out:
             self._client.send(frame)
 
@@ -522,6 +524,8 @@ class Actor(Mailbox[Message | Overheard]):
         try:
             call = self._node.workers.call(terminate, self.channel, reason)
             await asyncio.wait_for(call, self._node.settings.SHUTDOWN)
+        except ServerEnding:
+            logger.debug("%s cannot be told of its end any more", self)
         except Exception:
             logger.exception("%s failed to terminate on %r", self._name, self.topic)
 

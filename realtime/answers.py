@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from django.core.exceptions import PermissionDenied
 
-from .exceptions import BadReturn, EngineFull, EngineUnavailable, Refused, Unencodable
+from .exceptions import BadReturn, EngineFull, EngineUnavailable, Refused, ServerEnding, Unencodable
 from .payloads import BYTES, encode, encode_reply
 from .protocol.messages import Reply
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("realtime.channel")
 FORBIDDEN = {"reason": "forbidden"}
 
 # What is no crash of a handler: its client is answered an error, and the channel lives on.
-REFUSALS = (Refused, PermissionDenied, EngineUnavailable)
+REFUSALS = (Refused, PermissionDenied, EngineUnavailable, ServerEnding)
 
 PAYLOAD = "a payload (dict, Struct, dataclass, list, text or number)"
 RIGHT = {
@@ -61,10 +61,11 @@ def refusal(error: BaseException, name: str) -> msgspec.Raw | dict[str, Any]:
     """Return the response to what one of REFUSALS has ended."""
     if isinstance(error, Refused):
         return refusal_response(error, name)
-    return FORBIDDEN if isinstance(error, PermissionDenied) else without_engine(error)
+    return FORBIDDEN if isinstance(error, PermissionDenied) else unavailable(error)
 
 
-def without_engine(error: BaseException) -> dict[str, Any]:
+def unavailable(error: BaseException) -> dict[str, Any]:
+    """Return the response to what cannot be done now, for the engine is away or the server ends."""
     return {"reason": "overloaded" if isinstance(error, EngineFull) else "unavailable"}
 
 

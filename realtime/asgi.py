@@ -38,6 +38,7 @@ def with_realtime(application: Any) -> Application:
     page = mount_page(found)
     sockets: Any = SocketConsumer.as_asgi() if isinstance(found, Router) else _refuse
     polls: Any = LongPollConsumer.as_asgi()
+    astray = _Astray(found)
     mounted = found.paths if isinstance(found, Router) else paths(USUAL_MOUNT)
     polled = found.longpoll if isinstance(found, Router) and conf.settings().POLL_SESSIONS else None
 
@@ -57,6 +58,7 @@ def with_realtime(application: Any) -> Application:
         elif path in mounted:
             await (sockets if scope["type"] == "websocket" else page)(scope, receive, send)
         elif scope["type"] == "websocket" and isinstance(application, ASGIHandler):  # Django alone serves no WebSocket
+            astray.tell(scope)
             await _refuse(scope, receive, send)
         else:
             await application(scope, receive, send)
@@ -65,6 +67,7 @@ def with_realtime(application: Any) -> Application:
 
 
 USUAL_MOUNT = "/ws"
+TOLD = 20  # wrong paths
 
 
 def _begin() -> None:
@@ -95,6 +98,27 @@ def _router() -> Router | Misconfigured:
 async def _refuse(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
     await receive()
     await send({"type": "websocket.close", "code": int(CloseCode.NOT_FOUND)})
+
+
+class _Astray:
+    """Tells a developer where a socket would have been served, once for each path, for some paths."""
+
+    def __init__(self, found: Router | Misconfigured) -> None:
+        self._mount = found.mount if isinstance(found, Router) else None
+        self._told: set[str] = set()
+
+    def tell(self, scope: Scope) -> None:
+        path = scope["path"]
+        if not settings.DEBUG or self._mount is None or path in self._told or len(self._told) >= TOLD:
+            return
+        self._told.add(path)
+        mount = scope.get("root_path", "") + self._mount
+        logger.warning(
+            'no WebSocket is served at %.200r: the mount of the router is %r, new Socket("%s") in JavaScript',
+            path,
+            mount,
+            mount,
+        )
 
 
 async def _live(application: Any, scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:

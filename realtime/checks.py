@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
-from django.core.exceptions import ImproperlyConfigured
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
-from . import conf
+from . import asgi_source, conf, importing, static_files
 from .engine.addresses import ADVICE, address
 from .exceptions import Misconfigured
 from .handlers import Channel
@@ -34,6 +31,7 @@ def register() -> None:
         check_router,
         check_engine,
         check_server,
+        check_application,
         check_hosts,
         check_static,
         check_import_name,
@@ -165,7 +163,7 @@ def check_engine(**kwargs: Any) -> list[CheckMessage]:
                 id="realtime.E006",
             )
         ]
-    if not url and not settings.DEBUG:
+    if not url and not conf.is_debug():  # as the project set it: a test runner turns DEBUG off
         return [
             Warning(
                 "The embedded engine is used with DEBUG off: it serves this one machine only.",
@@ -213,6 +211,29 @@ def check_server(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_application(**kwargs: Any) -> list[CheckMessage]:
+    """Warn of an asgi.py as startproject leaves it."""
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    if not path:
+        return []  # see check_server
+    try:
+        if not asgi_source.is_bare(path):
+            return []
+    except Exception as error:  # the packages around it are the project's own code
+        problem = f"ASGI_APPLICATION = {path!r} cannot be read: {importing.summary(error)}."
+    else:
+        problem = f"{path} is Django's own handler, which answers every WebSocket with an error."
+    return [
+        Warning(
+            problem,
+            hint="Write there django = get_asgi_application(), below it from realtime.asgi import with_realtime, and "
+            "application = with_realtime(django). If your sockets are served by another application, "
+            "silence this with SILENCED_SYSTEM_CHECKS = ['realtime.W007'].",
+            id="realtime.W007",
+        )
+    ]
+
+
 def check_hosts(**kwargs: Any) -> list[CheckMessage]:
     if "*" not in settings.ALLOWED_HOSTS:
         return []
@@ -230,20 +251,16 @@ def check_hosts(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_static(**kwargs: Any) -> list[CheckMessage]:
-    """Warn where, with DEBUG off, no server can find our client.
+    """Warn where no server can find our client; with DEBUG on not here, for runserver can."""
+    return [] if conf.is_debug() else unserved("With DEBUG off")
 
-    Whether nginx or a CDN serves STATIC_URL nobody can see from here. But it can only serve what was collected, so that
-    this is silent once STATIC_ROOT holds the file, and where files go elsewhere than below a path of this host.
-    """
-    if conf.is_debug() or not apps.is_installed("django.contrib.staticfiles") or not _serves_itself():
+
+def unserved(when: str) -> list[CheckMessage]:
+    if not (state := static_files.missing()):
         return []
-    root = settings.STATIC_ROOT
-    if root and any(Path(root, "realtime").glob("realtime*.js")):  # its name may be hashed
-        return []
-    state = "STATIC_ROOT does not hold it" if root else "STATIC_ROOT is not set"
     return [
         Warning(
-            f"With DEBUG off no server can find {settings.STATIC_URL}realtime/realtime.js: {state}.",
+            f"{when} no server can find {settings.STATIC_URL}realtime/realtime.js: {state}.",
             hint="Set STATIC_ROOT, run collectstatic, and let a web server or WhiteNoise serve that folder; or add "
             "whitenoise.middleware.WhiteNoiseMiddleware with WHITENOISE_USE_FINDERS = True. If the files are collected "
             "elsewhere, or no page of yours needs them, silence this with "
@@ -251,22 +268,6 @@ def check_static(**kwargs: Any) -> list[CheckMessage]:
             id="realtime.W006",
         )
     ]
-
-
-def _serves_itself() -> bool:
-    """Return whether static files are expected below a path of this host, and are served from STATIC_ROOT alone."""
-    from django.contrib.staticfiles.storage import StaticFilesStorage, staticfiles_storage
-
-    url = urlsplit(settings.STATIC_URL or "")
-    if url.netloc or not url.path:
-        return False
-    try:
-        if not isinstance(staticfiles_storage, StaticFilesStorage):
-            return False
-    except ImproperlyConfigured:  # as the checks of staticfiles tell
-        return False
-    finds = getattr(settings, "WHITENOISE_USE_FINDERS", False) or getattr(settings, "WHITENOISE_AUTOREFRESH", False)
-    return not (finds and any("whitenoise" in name.lower() for name in settings.MIDDLEWARE))
 
 
 # The name

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 from django.conf import settings as django_settings
@@ -65,6 +66,49 @@ class Settings:
     SHUTDOWN: float = 5.0  # for a handler to return and a channel to terminate, once its socket is gone
 
 
+class Bounds(NamedTuple):
+    """What a number of the settings may be.
+
+    why  follows what is told of one beyond them
+    """
+
+    least: float
+    most: float = math.inf
+    unit: str = ""
+    why: str = ""
+
+    def fault(self, value: float) -> str:
+        """Return what is wrong with `value`, or ""."""
+        if self.least <= value <= self.most:  # which NaN is not
+            return ""
+        bound = f"most {self.most:,.12g}" if value > self.most else f"least {self.least:,.12g}"
+        return f"must be at {bound}{self.unit}, not {value!r}{self.why}"
+
+
+# What is below takes nobody in, holds up everything, or is no number at all; what is above, a loop cannot wait for.
+BOUNDS = {
+    "COLLECT_BATCH": Bounds(1, 1000, why=": the engine does nothing else meanwhile"),
+    "LEASE": Bounds(1, YEAR, " s"),
+    "NODE_LEASE": Bounds(1, YEAR, " s"),
+    "PRESENCE_GRACE": Bounds(0, YEAR, " s"),
+    "MAX_TOPICS": Bounds(1),
+    "MAX_FRAME": Bounds(64, unit=" bytes", why=": a heartbeat has to fit in"),
+    "MESSAGE_RATE": Bounds(0.1, 1e9, " a second", ": a heartbeat is a message, too"),
+    "MESSAGE_BURST": Bounds(1),
+    "MAILBOX": Bounds(1),
+    "MAX_CRASHES": Bounds(1),
+    "OUTBOX_MESSAGES": Bounds(1),
+    "OUTBOX_BYTES": Bounds(1, unit=" bytes"),
+    "SEND_TIMEOUT": Bounds(0.1, YEAR, " s"),
+    "HEARTBEAT_TIMEOUT": Bounds(1, YEAR, " s"),
+    "RECHECK": Bounds(1, YEAR, " s"),
+    "POLL_WINDOW": Bounds(0.1, 15, " s", ": phoenix.js gives a poll up after 20"),
+    "POLL_SESSIONS": Bounds(0, why="; with 0 there is no long polling"),
+    "THREADS": Bounds(1),
+    "SHUTDOWN": Bounds(0.01, YEAR, " s"),
+}
+
+
 @functools.cache
 def settings() -> Settings:
     """Return the REALTIME setting. Raises Misconfigured for a key that does not exist."""
@@ -100,21 +144,11 @@ def unfit(found: Settings) -> dict[str, str]:
         faults["PREFIX"] = "must be 1 to 64 letters, digits, '_', '.' or '-'"
     if len(found.COLLECT_AFTER) != 2 or not 0 <= found.COLLECT_AFTER[0] <= found.COLLECT_AFTER[1] <= YEAR:
         faults["COLLECT_AFTER"] = "must be two numbers of seconds, the smaller first: (60, 300)"
-    if not 1 <= found.COLLECT_BATCH <= 1000:
-        faults["COLLECT_BATCH"] = "must be 1 to 1000, for the engine does nothing else meanwhile"
-    if not 0 <= found.PRESENCE_GRACE <= YEAR:
-        faults["PRESENCE_GRACE"] = "must be 0 or more seconds"
     if wrong := [version for version in found.SERIALIZERS if not re.fullmatch(r"[0-9]+\.[0-9]+", version)]:
         faults["SERIALIZERS"] = f"must be of versions like '3.0', which speaks to 3.0.x, not {wrong[0]!r:.40}"
-    if found.MAX_CRASHES < 1:
-        faults["MAX_CRASHES"] = "must be at least 1"
-    for key in ("LEASE", "NODE_LEASE", "RECHECK"):
-        if not 1 <= getattr(found, key) <= YEAR:
-            faults[key] = "must be at least 1 second"
-    if not 0.1 <= found.POLL_WINDOW <= 15:
-        faults["POLL_WINDOW"] = "must be 0.1 to 15 seconds, for phoenix.js gives a poll up after 20"
-    if found.POLL_SESSIONS < 0:
-        faults["POLL_SESSIONS"] = "must be a number of sessions, or 0 for no long polling"
+    for key, bounds in BOUNDS.items():
+        if fault := bounds.fault(getattr(found, key)):
+            faults[key] = fault
     return faults
 
 

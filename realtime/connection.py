@@ -15,7 +15,7 @@ from asgiref.sync import iscoroutinefunction
 
 from .actor import CLOSED, DRAINING, DUPLICATE, Actor
 from .answers import refusal_response
-from .exceptions import ProtocolError, Refused
+from .exceptions import ProtocolError, Refused, ServerEnding
 from .framing import Burst
 from .guard import hashed, is_guarded
 from .logs import readable
@@ -242,7 +242,7 @@ class Connection:
             token = _token(message.payload)
             await self._node.workers.run(iscoroutinefunction(renew), renew, (token,), {}, lambda: self.is_open)
             reply = Reply("ok")
-        except Unwanted:
+        except (Unwanted, ServerEnding):
             return
         except Refused as refusal:
             reply = Reply("error", refusal_response(refusal, type(self.socket).__name__))

@@ -95,5 +95,9 @@ class EngineUnavailable(RealtimeError):
     """Redis or Valkey does not answer. Nothing was sent; try again, or go on without."""
 
 
+class ServerEnding(RealtimeError):
+    """This server ends, and begins nothing any more that needs a thread: the ORM, or a sync method."""
+
+
 class EngineFull(EngineUnavailable):
     """Redis or Valkey has no room (maxmemory) for what would be new; leaving and collecting go on."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from django.apps import apps
 from django.conf import settings
 
+from .exceptions import ServerEnding
 from .rechecks import Conditional, Rechecks
 from .tasks import Tasks
 from .tokens import stamp
@@ -118,6 +119,8 @@ class Guard:
                 if loop.time() >= due:
                     due = loop.time() + self._period
                     await self._look_at_all()
+            except ServerEnding:
+                return
             except Exception:  # the database is away, say: the next time
                 logger.exception("could not look whether sockets may stay")
 

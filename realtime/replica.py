@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .engine.scripts import Call
-from .exceptions import EngineUnavailable, ProtocolError
+from .exceptions import EngineUnavailable, ProtocolError, ServerEnding
 from .payloads import encode
 from .protocol.messages import PRESENCE_DIFF, PRESENCE_STATE, Broadcast
 from .protocol.roster import Diff, Metas, More, Roster, diff_number, entries_of
@@ -227,6 +227,8 @@ async def fetched(
     try:
         async with asyncio.timeout(FETCH):
             return more_of(await ask(fetch, topic, entries_of(metas)))
+    except ServerEnding:
+        return {}  # to clients that are about to be told as much
     except Exception:
         logger.exception("%s failed for %d keys of %r", getattr(fetch, "__qualname__", fetch), len(metas), topic)
         return {}

@@ -15,6 +15,10 @@ from typing import Any
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, iscoroutinefunction, sync_to_async
 from django.db import close_old_connections, connections
 
+from .exceptions import ServerEnding
+
+ENDS = "the server ends, and begins nothing any more"
+
 
 class Unwanted(Exception):
     """What waited for a thread was not called, for by then nobody wanted it any more."""
@@ -26,6 +30,8 @@ class Workers:
     Django's thread-sensitive code (the ORM, async or not) would else share one thread with everything that Channels
     does in this process. Here all such code of one handler runs in one thread, as Django wants it, and handlers
     do not wait for each other as long as a thread is free. A handler that never blocks takes none. Use it on one loop.
+
+    Once they are closed, or the interpreter ends, whatever would block raises ServerEnding.
     """
 
     def __init__(self, size: int) -> None:
@@ -35,6 +41,7 @@ class Workers:
         self._waiting: deque[_Seat] = deque()
         self._idle: dict[_Seat, None] = {}
         self._unused: list[tuple[_Context, _Seat]] = []
+        self._is_closed = False
 
     async def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call an author's function, sync or async, and return what it returns."""
@@ -77,9 +84,13 @@ class Workers:
 
     def close(self) -> None:
         """End the threads as soon as they are idle."""
+        self._is_closed = True
         for worker in self._all:
-            worker.submit(connections.close_all)
+            with suppress(ServerEnding):
+                _submit(worker, connections.close_all)
             worker.shutdown(wait=False)
+        while self._waiting:
+            self._waiting.popleft().give_up()
         self._all.clear()
         self._free.clear()
         self._unused.clear()
@@ -88,7 +99,9 @@ class Workers:
 
     def grant(self, seat: _Seat) -> None:
         """Give `seat` a worker, now or when one is free."""
-        if self._free:
+        if self._is_closed:
+            seat.give_up()
+        elif self._free:
             seat.take(self._free.pop())
         elif len(self._all) < self._size:
             worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="realtime")
@@ -112,7 +125,12 @@ class Workers:
         """Take a worker back, once what it was given has returned: a handler may be gone before its thread is."""
         loop = asyncio.get_running_loop()
         if worker in self._all:  # else it was closed meanwhile
-            worker.submit(close_old_connections).add_done_callback(lambda _: call_soon(loop, self._free_again, worker))
+            try:
+                tended = _submit(worker, close_old_connections)
+            except ServerEnding:
+                self._free_again(worker)  # to tell the next one
+            else:
+                tended.add_done_callback(lambda _: call_soon(loop, self._free_again, worker))
 
     # private
 
@@ -169,10 +187,19 @@ class _Seat(Executor):
 
     def take(self, worker: Executor) -> None:
         self._worker = worker
-        loop = asyncio.get_running_loop()
-        for future, job in self._jobs:
-            self._running += 1
-            worker.submit(_run, future, job, lambda in_transaction: call_soon(loop, self._returned, in_transaction))
+        returned = partial(call_soon, asyncio.get_running_loop(), self._returned)
+        while self._jobs:
+            future, job = self._jobs.pop(0)
+            try:
+                _submit(worker, _run, future, job, returned)
+                self._running += 1
+            except ServerEnding:
+                _give_up(future)
+
+    def give_up(self) -> None:
+        """Let whoever waits for a job know that it is never done."""
+        for future, _ in self._jobs:
+            _give_up(future)
         self._jobs.clear()
 
     def release(self) -> Executor:
@@ -204,6 +231,23 @@ class _Seat(Executor):
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _: call_soon(loop, seat.leave))
         return future
+
+
+def _submit(worker: Executor, job: Callable[..., Any], *args: Any) -> Future[Any]:
+    """Raises ServerEnding."""
+    try:
+        return worker.submit(job, *args)
+    except RuntimeError as error:
+        # Of the executor, or of the interpreter: it shuts all executors before it asks anybody else to end, while the
+        # loop of runserver goes on. Nothing but the text tells either from a system that has no more threads.
+        if "shutdown" not in str(error):
+            raise
+        raise ServerEnding(ENDS) from error
+
+
+def _give_up(future: Future[Any]) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(ServerEnding(ENDS))
 
 
 def run_job(future: Future[Any], job: Callable[[], Any]) -> None:

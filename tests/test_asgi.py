@@ -23,7 +23,7 @@ from django.test import Client
 from django.urls import path
 
 from realtime import Channel, Misconfigured, Router, channel, handle_in
-from realtime.asgi import with_realtime
+from realtime.asgi import TOLD, with_realtime
 from realtime.consumers.longpoll import LongPollConsumer
 from realtime.consumers.websocket import SocketConsumer
 from realtime.node import Node
@@ -111,6 +111,51 @@ async def test_a_mount_below_a_root_path_is_served(application: Any) -> None:
 @pytest.mark.parametrize("url", ["/", "/other", "/ws/longer/websocket", "/ws/"])
 async def test_other_sockets_are_refused_where_django_is_alone(application: Any, url: str) -> None:
     assert (await WebsocketCommunicator(application, url).connect())[0] is False
+
+
+async def refused(application: Any, *urls: str) -> None:
+    for url in urls:
+        assert (await WebsocketCommunicator(application, url).connect())[0] is False
+
+
+def astray(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "no WebSocket is served" in record.getMessage()]
+
+
+async def test_with_debug_on_a_wrong_path_is_told_once_with_the_mount(
+    application: Any, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.DEBUG = True
+    await refused(application, "/wss/websocket?vsn=2.0.0", "/wss/websocket?vsn=2.0.0&b=1", "/a%0Ab/websocket")
+    first, second = astray(caplog)
+    assert first.startswith("no WebSocket is served at '/wss/websocket': the mount of the router is '/ws', ")
+    assert first.endswith('new Socket("/ws") in JavaScript')
+    assert r"'/a\nb/websocket'" in second
+
+
+async def test_with_debug_on_no_more_than_some_wrong_paths_are_told(
+    application: Any, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.DEBUG = True
+    await refused(application, "/" + "x" * 5000, *(f"/{number}" for number in range(TOLD + 5)))
+    assert len(astray(caplog)) == TOLD
+    assert len(astray(caplog)[0]) < 400
+
+
+async def test_with_debug_off_no_wrong_path_is_told(application: Any, caplog: pytest.LogCaptureFixture) -> None:
+    await refused(application, "/wss/websocket?vsn=2.0.0")
+    assert astray(caplog) == []
+
+
+async def test_what_the_application_inside_may_serve_is_not_told(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.close", "code": 4000})
+
+    settings.DEBUG, settings.REALTIME = True, {"ROUTER": "tests.test_asgi.router"}
+    await refused(with_realtime(inside), "/wss/websocket")
+    assert astray(caplog) == []
 
 
 @pytest.mark.django_db
@@ -255,6 +300,13 @@ BROKEN = [{}, {"ROUTER": "tests.test_asgi.nothing"}, {"ROUTER": "tests.nowhere.r
 def test_a_project_without_a_router_does_not_start(settings: Any, setting: Any) -> None:
     settings.REALTIME = setting
     with pytest.raises(Misconfigured, match="ROUTER"):
+        with_realtime(get_asgi_application())
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_project_with_a_setting_that_cannot_be_does_not_start(settings: Any, debug: bool) -> None:
+    settings.REALTIME, settings.DEBUG = {"ROUTER": "tests.test_asgi.router", "THREADS": 0}, debug
+    with pytest.raises(Misconfigured, match=r"REALTIME\['THREADS'\] must be at least 1, not 0"):
         with_realtime(get_asgi_application())
 
 

@@ -6,18 +6,21 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_type_hints
 
 import msgspec
 import pytest
+from django.contrib.staticfiles.views import serve
 from django.core import checks, management
+from django.urls import re_path
 from django.utils.autoreload import BaseReloader
 
 import realtime
 from realtime import Channel, Misconfigured, Router, apps, channel, conf, handle_in
+from tests.servers import ROOT
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -36,6 +39,21 @@ def one(identity: str) -> str:
     assert found == identity
     assert hint
     return f"{message} {hint}"
+
+
+def django(folder: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of Django's on the project in `folder`, without a REDIS_URL."""
+    environment = {"PYTHONPATH": os.pathsep.join((str(folder), str(ROOT))), **environment}
+    kept = {key: value for key, value in os.environ.items() if key != "REDIS_URL"}
+    return subprocess.run(
+        [sys.executable, "-m", "django", command],
+        cwd=folder,
+        env={**kept, "DJANGO_SETTINGS_MODULE": "settings", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 class Fine(Channel):
@@ -138,22 +156,36 @@ UNFIT = [
     ("PREFIX", "a:b", "must be 1 to 64 letters"),
     ("PREFIX", "a\n", "must be 1 to 64 letters"),
     ("PREFIX", "x" * 65, "must be 1 to 64 letters"),
-    ("POLL_SESSIONS", -1, "must be a number of sessions"),
-    ("POLL_WINDOW", 0.01, "must be 0.1 to 15 seconds"),
-    ("POLL_WINDOW", float("nan"), "must be 0.1 to 15 seconds"),
-    ("POLL_WINDOW", 16.0, "must be 0.1 to 15 seconds"),
+    ("POLL_SESSIONS", -1, "must be at least 0, not -1; with 0 there is no long polling. The default is 5000."),
+    ("POLL_WINDOW", 0.01, "must be at least 0.1 s, not 0.01: phoenix.js gives a poll up after 20"),
+    ("POLL_WINDOW", 16.0, "must be at most 15 s, not 16.0"),
     ("COLLECT_AFTER", (300.0, 60.0), "must be two numbers of seconds, the smaller first: (60, 300)"),
     ("COLLECT_AFTER", (-1.0, 60.0), "must be two numbers of seconds"),
     ("COLLECT_AFTER", (0.0, float("inf")), "must be two numbers of seconds"),
     ("COLLECT_AFTER", (float("nan"), 1.0), "must be two numbers of seconds"),
-    ("COLLECT_BATCH", 0, "must be 1 to 1000, for the engine does nothing else meanwhile. The default is 300."),
-    ("COLLECT_BATCH", 1001, "must be 1 to 1000"),
-    ("LEASE", 0.9, "must be at least 1 second. The default is 10.0."),
-    ("LEASE", float("nan"), "must be at least 1 second"),
-    ("NODE_LEASE", -20.0, "must be at least 1 second"),
-    ("PRESENCE_GRACE", -1.0, "must be 0 or more seconds. The default is 5.0."),
-    ("PRESENCE_GRACE", float("nan"), "must be 0 or more seconds"),
+    ("COLLECT_BATCH", 0, "must be at least 1, not 0: the engine does nothing else meanwhile. The default is 300."),
+    ("COLLECT_BATCH", 1001, "must be at most 1,000, not 1001"),
+    ("LEASE", 0.9, "must be at least 1 s, not 0.9. The default is 10.0."),
+    ("NODE_LEASE", -20.0, "must be at least 1 s, not -20.0"),
+    ("RECHECK", 0, "must be at least 1 s, not 0"),
+    ("PRESENCE_GRACE", -1.0, "must be at least 0 s, not -1.0. The default is 5.0."),
+    ("THREADS", 0, "must be at least 1, not 0. The default is 8."),
+    ("MAX_TOPICS", 0, "must be at least 1, not 0"),
+    ("MAX_FRAME", -1, "must be at least 64 bytes, not -1: a heartbeat has to fit in"),
+    ("MAX_FRAME", 63, "must be at least 64 bytes"),
+    ("MAX_CRASHES", 0, "must be at least 1, not 0"),
+    ("MESSAGE_RATE", 0, "must be at least 0.1 a second, not 0: a heartbeat is a message, too"),
+    ("MESSAGE_RATE", float("inf"), "must be at most 1,000,000,000 a second, not inf"),
+    ("MESSAGE_BURST", 0, "must be at least 1, not 0"),
+    ("MAILBOX", 0, "must be at least 1, not 0"),
+    ("OUTBOX_MESSAGES", 0, "must be at least 1, not 0"),
+    ("OUTBOX_BYTES", 0, "must be at least 1 bytes, not 0"),
+    ("SEND_TIMEOUT", 0, "must be at least 0.1 s, not 0"),
+    ("HEARTBEAT_TIMEOUT", -5, "must be at least 1 s, not -5"),
+    ("HEARTBEAT_TIMEOUT", float("inf"), "must be at most 31,622,400 s, not inf"),
+    ("SHUTDOWN", 0, "must be at least 0.01 s, not 0"),
 ]
+NUMBERS = [key for key, kind in get_type_hints(conf.Settings).items() if kind in (int, float)]
 
 
 @pytest.mark.parametrize("key, value, expected", UNFIT, ids=[f"{key} {value!a:.20}" for key, value, _ in UNFIT])
@@ -163,6 +195,14 @@ def test_a_value_that_cannot_be_is_told_and_refused(settings: Any, key: str, val
     with pytest.raises(Misconfigured) as caught:
         conf.settings()
     assert str(caught.value) == f"REALTIME[{key!r}] {conf.unfit(conf.Settings(**{key: value}))[key]}"
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_every_number_has_a_least_one_and_none_may_be_no_number(key: str) -> None:
+    assert {found for found, _, _ in UNFIT} >= {key}
+    for value in (-1, float("nan")):
+        assert f"not {value}" in conf.unfit(replace(conf.Settings(), **{key: value}))[key]
+    assert not conf.unfit(replace(conf.Settings(), **{key: conf.BOUNDS[key].least}))
 
 
 def test_all_that_cannot_be_is_told_at_once(settings: Any) -> None:
@@ -506,6 +546,24 @@ def test_the_embedded_engine_is_doubted_with_debug_off(production: Any) -> None:
     assert "silence this with SILENCED_SYSTEM_CHECKS" in one("realtime.W002")
 
 
+def test_the_embedded_engine_is_not_doubted_where_a_test_runner_turned_debug_off(tmp_path: Path) -> None:
+    """By Django's own runner, as startproject leaves a project; a test there gets its engine."""
+    (tmp_path / "settings.py").write_text(
+        "DEBUG, SECRET_KEY, INSTALLED_APPS = True, 'x', ['daphne', 'realtime']\n"
+        "ASGI_APPLICATION, REALTIME = 'shop_asgi.application', {'ROUTER': 'shop_routing.router'}\n"
+    )
+    (tmp_path / "shop_asgi.py").write_text(SERVED)
+    (tmp_path / "shop_routing.py").write_text("from realtime import Router\nrouter = Router('/ws', [])\n")
+    (tmp_path / "test_shop.py").write_text(
+        "from django.conf import settings\nfrom django.test import SimpleTestCase\nfrom realtime import conf\n"
+        "class Test(SimpleTestCase):\n"
+        "    def test(self):\n        assert not settings.DEBUG and conf.engine() and conf.router()\n"
+    )
+    done = django(tmp_path, "test")
+    assert "System check identified no issues (0 silenced)." in done.stdout
+    assert "\nOK\n" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["REDIS_URL", "URL"])
 def test_an_engine_that_is_named_is_taken(production: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     if name == "URL":
@@ -543,6 +601,7 @@ def test_static_files_that_nobody_has_collected_are_told(uncollected: Any, tmp_p
     assert "STATIC_ROOT does not hold it" in one("realtime.W006")
 
 
+urlpatterns = [re_path("^static/(?P<path>.*)$", serve, {"insecure": True})]
 WHITENOISE = "whitenoise.middleware.WhiteNoiseMiddleware"
 
 
@@ -573,6 +632,7 @@ def test_static_files_that_were_collected_are_not_told(uncollected: Any, tmp_pat
         {"STORAGES": {"staticfiles": {"BACKEND": "nowhere.Storage"}}},
         {"MIDDLEWARE": [WHITENOISE], "WHITENOISE_USE_FINDERS": True},
         {"MIDDLEWARE": [WHITENOISE], "WHITENOISE_AUTOREFRESH": True},
+        {"ROOT_URLCONF": f"{HERE}"},
     ],
     ids=lambda given: ", ".join(f"{key} = {value}"[:50] for key, value in given.items()),
 )
@@ -582,7 +642,7 @@ def test_static_files_that_are_none_of_our_business_are_not_told(uncollected: An
     assert told() == []
 
 
-# W001, W003, W004, W005
+# W001, W003, W004
 
 
 OTHERS = ["realtime", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"]
@@ -609,6 +669,95 @@ def test_any_host_is_doubted(settings: Any, hosts: list[str]) -> None:
 def test_a_project_without_asgi_is_told(settings: Any) -> None:
     settings.ASGI_APPLICATION = None
     assert "with_realtime(get_asgi_application())" in one("realtime.W004")
+
+
+# W007
+
+
+BARE = """
+import os
+from django.core.asgi import get_asgi_application
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+application = get_asgi_application()
+"""
+SERVED = (
+    BARE
+    + """
+from realtime.asgi import with_realtime
+application = with_realtime(application)
+"""
+)
+
+
+@pytest.fixture
+def asgi(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """asgi(text) makes ASGI_APPLICATION `application` of a module with this text."""
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.ASGI_APPLICATION = "shop_asgi.application"
+    return (tmp_path / "shop_asgi.py").write_text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BARE,
+        "import django.core.asgi\napplication = django.core.asgi.get_asgi_application()",
+        "from django.core.handlers.asgi import ASGIHandler\napplication = ASGIHandler()",
+        "from django.core.asgi import get_asgi_application\nhandler = application = get_asgi_application()",
+    ],
+    ids=["startproject", "by its module", "by its class", "two names"],
+)
+def test_an_application_that_is_no_more_than_djangos_is_told(asgi: Any, text: str) -> None:
+    asgi(text)
+    said = one("realtime.W007")
+    assert "shop_asgi.application is Django's own handler" in said
+    assert "django = get_asgi_application(), below it from realtime.asgi import with_realtime" in said
+    assert "shop_asgi" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SERVED,
+        BARE + "if True:\n    from realtime.asgi import with_realtime\n    application = with_realtime(application)",
+        BARE.replace("application = get", "django = get") + "application = ProtocolTypeRouter({'http': django})",
+        BARE.replace("application = get", "django = get") + "async def application(scope, receive, send): ...",
+        BARE + "inner = application\nasync def application(scope, receive, send): ...",
+        BARE + "from shop.other import application",
+        BARE + "from shop import other as application",
+        "from shop.other import *",
+        "1 / 0",
+    ],
+    ids=["wrapped", "in an if", "router", "function", "over it", "import", "by a name", "unknown", "not run"],
+)
+def test_an_application_that_may_be_more_is_not_told(asgi: Any, text: str) -> None:
+    asgi(text)
+    assert told() == []
+
+
+@pytest.mark.parametrize(
+    "path, expected",
+    [
+        ("shop_asgi.application", "SyntaxError: '(' was never closed ({}, line 1)."),
+        ("nowhere.asgi.application", "ModuleNotFoundError: No module named 'nowhere'."),
+        ("tests.nowhere.application", "ModuleNotFoundError: No module named 'tests.nowhere'."),
+        ("application", "ValueError: no module is named."),
+    ],
+)
+def test_an_application_that_cannot_be_read_is_told(
+    asgi: Any, settings: Any, tmp_path: Path, path: str, expected: str
+) -> None:
+    asgi("application = (")
+    settings.ASGI_APPLICATION = path
+    assert f"{path!r} cannot be read: {expected.format(tmp_path / 'shop_asgi.py')}" in one("realtime.W007")
+
+
+def test_an_application_without_a_source_is_not_told(settings: Any) -> None:
+    settings.ASGI_APPLICATION = "itertools.chain"
+    assert told() == []
+
+
+# W005
 
 
 @pytest.mark.parametrize("pattern", ["rooms:<room>", "rooms:<str:room>", "rooms:<path:room>"])
@@ -642,8 +791,6 @@ def test_a_package_that_another_has_overwritten_says_so(tmp_path: Path) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: realtime\nVersion: 2.0\n")
     (info / "RECORD").write_text("realtime/__init__.py,,\nrealtime/exceptions.py,,\n")
     (tmp_path / "settings.py").write_text("SECRET_KEY = 'x'\nINSTALLED_APPS = ['realtime']\n")
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-m", "django", "check"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = django(tmp_path, "check", PYTHONPATH=str(tmp_path))
     assert "(realtime.E007) The distribution 'realtime' installs a package named realtime too" in done.stderr
     assert "Uninstall realtime" in done.stderr.splitlines()[-1]

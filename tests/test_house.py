@@ -47,6 +47,8 @@ FLOORS = [
     {
         "consumers",
         "asgi",
+        "asgi_source",
+        "static_files",
         "mount_page",
         "checks",
         "apps",

@@ -8,14 +8,19 @@ from typing import Any
 
 import pytest
 import uvicorn
+from django.contrib.staticfiles.views import serve as static_file
+from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import OperationalError
+from django.urls import re_path
 
 from realtime.management.commands import serve
 from tests.servers import ROOT
 
 pytestmark = pytest.mark.django_db
+
+urlpatterns = [re_path("^static/(?P<path>.*)$", static_file)]  # as staticfiles_urlpatterns() makes it
 
 
 @pytest.fixture
@@ -121,6 +126,51 @@ def test_a_setting_that_is_wrong_is_told_without_checks_too(served: Any, setting
     settings.REALTIME = {"MAX_FRAMES": 1}
     with pytest.raises(CommandError, match="MAX_FRAME"):
         served("--skip-checks")
+
+
+# Static files, with DEBUG on
+
+
+@pytest.fixture
+def fresh(settings: Any) -> Any:
+    """A project as startproject makes it: runserver alone serves its static files."""
+    settings.DEBUG = True
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if not name.startswith("whitenoise")]
+    del settings.WHITENOISE_USE_FINDERS
+    return settings
+
+
+def test_with_debug_on_it_tells_that_nobody_serves_static_files(
+    served: Any, fresh: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served()
+    debug, static = capsys.readouterr().err.splitlines()
+    assert debug == serve.DEVELOPMENT
+    assert "runserver alone: no server can find /static/realtime/realtime.js: STATIC_ROOT is not set. Set" in static
+    assert "WHITENOISE_USE_FINDERS = True" in static
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"MIDDLEWARE": ["whitenoise.middleware.WhiteNoiseMiddleware"]},  # which looks for them while DEBUG is on
+        {"ROOT_URLCONF": "tests.test_serve_command"},
+        {"SILENCED_SYSTEM_CHECKS": ["realtime.W006"]},
+        {"STATIC_URL": "https://cdn.example/static/"},
+    ],
+    ids=", ".join,
+)
+def test_with_debug_on_it_tells_nothing_of_static_files_that_somebody_may_serve(
+    served: Any, fresh: Any, found: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key, value in found.items():
+        setattr(fresh, key, value)
+    served()
+    assert capsys.readouterr().err.splitlines() == [serve.DEVELOPMENT]
+
+
+def test_with_debug_on_the_checks_leave_static_files_to_runserver(fresh: Any) -> None:
+    assert not [found for found in run_checks(tags=["realtime"]) if found.id == "realtime.W006"]
 
 
 def test_a_log_config_of_the_user_is_left_alone(served: Any) -> None:

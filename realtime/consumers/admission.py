@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 
 from .. import conf
 from ..answers import refusal_response
-from ..exceptions import BadReturn, ProtocolError, Refused
+from ..exceptions import BadReturn, ProtocolError, Refused, ServerEnding
 from ..logs import readable
 from ..node import Node
 from ..protocol.messages import REFUSED, RESERVED_TOPIC, Frame
@@ -46,7 +46,10 @@ class Told(Refused):
 
 
 async def admit(scope: Scope, node: Node, router: Router, auth_token: str | None) -> tuple[Serializer, Socket]:
-    """Return what to speak and with whom, once the author's `connect` has let the client in. Raises Refused."""
+    """Return what to speak and with whom, once the author's `connect` has let the client in.
+
+    Raises Refused; and ServerEnding, which is no answer to the client: it is to come back.
+    """
     try:
         params = query_params(scope.get("query_string", b""))
         serializer = serializer_for(params.get("vsn"), conf.serializers())
@@ -63,10 +66,10 @@ async def admit(scope: Scope, node: Node, router: Router, auth_token: str | None
 
 
 async def _welcome(scope: Scope, params: dict[str, Any], node: Node, router: Router, auth_token: str | None) -> Socket:
-    """Return the author's socket. Raises Refused."""
+    """Return the author's socket. Raises Refused and ServerEnding."""
     try:
         return await _connected(scope, params, node, router, auth_token)
-    except Refused:
+    except (Refused, ServerEnding):
         raise
     except PermissionDenied as error:
         raise Refused("forbidden") from error

@@ -13,7 +13,7 @@ from channels.consumer import AsyncConsumer
 
 from .. import conf, lifetime
 from ..connection import Connection
-from ..exceptions import BadRequest, EngineUnavailable, Refused
+from ..exceptions import BadRequest, EngineUnavailable, Refused, ServerEnding
 from ..node import Node
 from ..polls import Address
 from ..protocol.relay import BROKEN, GONE, NOTHING, Answer
@@ -145,7 +145,7 @@ class LongPollConsumer(AsyncConsumer):
             told: dict[str, Any] = {"messages": [refusal.frame]} if isinstance(refusal, Told) else {}
             await self._respond(FORBIDDEN, **told)
             return
-        except (BadRequest, EngineUnavailable) as error:
+        except (BadRequest, EngineUnavailable, ServerEnding) as error:
             logger.info("REFUSED %s: %s", self._scope["path"], error)
             await self._respond(BROKEN)
             return

@@ -14,7 +14,7 @@ from channels.consumer import AsyncConsumer
 
 from .. import conf, intake, lifetime, wire
 from ..connection import Connection
-from ..exceptions import ProtocolError, Refused
+from ..exceptions import ProtocolError, Refused, ServerEnding
 from ..node import Node
 from ..outbox import DirectOutbox, Outbox, QueuedOutbox
 from ..protocol.messages import CloseCode, Frame
@@ -54,6 +54,10 @@ class SocketConsumer(AsyncConsumer):
             serializer, socket = await admit(scope, node, self._router, offered_token(scope))
         except Refused as refusal:
             await self._refuse(scope, refusal)
+            return
+        except ServerEnding as error:
+            logger.info("REFUSED %s: %s", scope["path"], error)
+            await self._close(CloseCode.RESTART)  # before the accept, so that no client asks again at once
             return
         await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope)})
         lane = wire.find_lane(send) if node.settings.FAST_LANE else None

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.management.commands.runserver import naiveip_re
 from django.db import DatabaseError, connections
 
-from realtime import RealtimeError, conf
+from realtime import RealtimeError, checks, conf
 
 if TYPE_CHECKING:
     from click import Option
@@ -81,9 +81,16 @@ class Command(BaseCommand):
         if not context.params["access_log"] and context.params["log_config"] is None:
             context.params["log_config"] = logging_without_sockets()
         if settings.DEBUG:
-            self.stderr.write(DEVELOPMENT)
+            self._warn_of_development()
         with context:
             main.invoke(context)
+
+    def _warn_of_development(self) -> None:
+        """Tell of what DEBUG shows; and of static files, which the checks take to be runserver's while it is on."""
+        self.stderr.write(DEVELOPMENT)
+        for found in checks.unserved("Static files are served by runserver alone:"):
+            if not found.is_silenced():
+                self.stderr.write(f"{found.msg} {found.hint}")
 
 
 # What the project says
