@@ -301,11 +301,8 @@ def test_a_crowd_that_enters_leaves_what_was_said_on_the_page(visit: Visit) -> N
     shown = (
         visit()
         .enter()
-        .page.evaluate(
-            """async () => {
-            const {Transcript} = await import("/static/chatty/transcript.js");
-            const [scroller, list, newer] = ["div", "ol", "button"].map(name => document.createElement(name));
-            const transcript = new Transcript(scroller, list, newer);
+        .with_transcript(
+            """
             const say = (first, last) => {
                 for (let id = first; id <= last; id++) transcript.said({id, username: "ada", content: `number ${id}`});
             };
@@ -316,7 +313,7 @@ def test_a_crowd_that_enters_leaves_what_was_said_on_the_page(visit: Visit) -> N
             say(21, 490);
             const last = [...list.querySelectorAll(".entered")].at(-1).textContent;
             return {crowd, talk: counts(), last};
-        }"""
+        """
         )
     )
     assert shown["crowd"] == [20, 480]

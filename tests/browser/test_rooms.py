@@ -146,11 +146,8 @@ def test_messages_stand_in_the_order_of_their_ids_each_once(visit: Visit) -> Non
     said = (
         visit()
         .enter()
-        .page.evaluate(
-            """async () => {
-            const {Transcript} = await import("/static/chatty/transcript.js");
-            const [scroller, list, newer] = ["div", "ol", "button"].map(name => document.createElement(name));
-            const transcript = new Transcript(scroller, list, newer);
+        .with_transcript(
+            """
             const message = id => ({id, username: "ada", content: `number ${id}`, at: "2020-02-02T12:00:00Z"});
             transcript.said(message(5));
             transcript.came({messages: [3, 5].map(message), more: true});
@@ -159,7 +156,7 @@ def test_messages_stand_in_the_order_of_their_ids_each_once(visit: Visit) -> Non
             transcript.resume();
             transcript.came({messages: [message(7)], more: true}); // it is cut, where we know what is before
             return [...list.children].map(item => item.textContent.replace(/[\\s,]+/g, " ").trim());
-        }"""
+        """
         )
     )
     numbers = [f"ada number {number} Feb 2 " for number in (3, 4, 5, 7)]  # the day, for it is another one

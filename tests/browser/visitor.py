@@ -98,6 +98,15 @@ class Visitor:
             self.page.wait_for_timeout(20)
         raise AssertionError(f"it never came true; sent: {self.sent}")
 
+    def with_transcript(self, script: str) -> Any:
+        """Return what a script returns that has a `transcript` of its own, whose lines are in `list`."""
+        return self.page.evaluate(f"""async () => {{
+            const {{Transcript}} = await import("/static/chatty/transcript.js");
+            const [scroller, list, newer] = ["div", "ol", "button"].map(name => document.createElement(name));
+            const transcript = new Transcript(scroller, list, newer);
+            {script}
+        }}""")
+
     def states(self) -> set[str]:
         """Return the states that the page has been in since this was last asked, the present one among them."""
         return set(self.page.evaluate(WATCH))
