@@ -42,8 +42,10 @@ def rooms(request: HttpRequest) -> HttpResponse:
 
 @login_required
 def members(request: HttpRequest, room: str) -> HttpResponse:
-    """Let the owner of a room see its members, and add one."""
-    found = owned(request, room)
+    """Let the owner of a room see its members, and add one; send others to the room, whether or not there is one."""
+    found = Room.objects.filter(slug=room, owner=request.user).first()
+    if found is None:
+        return redirect("room", room)
     form = MemberForm(found, request.POST or None)
     if form.is_valid():
         found.members.add(form.cleaned_data["username"])

@@ -33,9 +33,9 @@ from .workers import Unwanted
 logger = logging.getLogger("realtime.channel")
 
 # Why a channel ends, as its `terminate` is told.
-LEFT, CLOSED, DRAINING, DUPLICATE = "left", "closed", "draining", "duplicate join"
+LEFT, CLOSED, DRAINING, DISMISSED, DUPLICATE = "left", "closed", "draining", "dismissed", "duplicate join"
 CRASH, RESYNC, REFUSED = "crash", "resync", "refused"
-GONE = {CLOSED, DRAINING}
+GONE = {CLOSED, DRAINING, DISMISSED}
 TOO_OFTEN = {"reason": "crashes too often"}
 AHEAD = 64  # what a channel may have to say behind broadcasts that are under way
 
@@ -514,8 +514,11 @@ class Actor(Mailbox[Message | Overheard]):
 
     @property
     def _may_come_back(self) -> bool:
-        """Return whether the client may join again at once: it has not left, and was neither stopped nor refused."""
-        return self._close is None and self._ending != REFUSED
+        """Return whether the client may join again at once: it was not stopped, refused or told to go, nor has it left.
+
+        A socket that floods, say, is closed as well, and comes back: the others are not to hear of it each time.
+        """
+        return self._close is None and self._ending not in (REFUSED, DISMISSED)
 
     async def _terminate(self, reason: str) -> None:
         terminate = type(self.channel).terminate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from .book import Book, Entry
 from .engine.presences import BATCH, DEAD, UNKNOWN, Loaded, Presences, Tracked, Untracked
@@ -101,7 +101,14 @@ class Attendance:
                 self._books[topic].hasten()
                 self._fading.append((loop.time() + self._grace, topic, entry))
         if self._fading and self._fade_timer is None:
-            self._fade_timer = loop.call_at(self._fading[0][0], self._end_fading)
+            self._fade_timer = loop.call_at(self._fading[0][0], self._fade)
+
+    def end_fading(self, topic: str, entries: Iterable[Entry]) -> None:
+        """End now what still fades; where somebody has taken over, the engine knows better."""
+        for entry in entries:
+            if entry.fades:
+                entry.fades = False
+                self.tell(topic, entry)
 
     # What the engine is told
 
@@ -191,14 +198,13 @@ class Attendance:
 
     # Fading
 
-    def _end_fading(self) -> None:
-        """Let those go whose time of grace is over; where somebody has taken over, the engine knows better."""
+    def _fade(self) -> None:
+        """Let those go whose time of grace is over."""
         loop = asyncio.get_running_loop()
         while self._fading and self._fading[0][0] <= loop.time() + TOGETHER:
             _, topic, entry = self._fading.popleft()
-            entry.fades = False
-            self.tell(topic, entry)
-        self._fade_timer = loop.call_at(self._fading[0][0], self._end_fading) if self._fading else None
+            self.end_fading(topic, [entry])
+        self._fade_timer = loop.call_at(self._fading[0][0], self._fade) if self._fading else None
 
     # Doubts
 
@@ -269,6 +275,7 @@ class Guest:
         self.fetch = fetch
         self._attendance = attendance
         self._entries: dict[str, Entry] = {}
+        self._left: list[Entry] = []  # what it ended with
         self._replica: Replica | None = None
         self._is_over = False
 
@@ -329,7 +336,7 @@ class Guest:
         self._entries.clear()
         if self._replica is None:
             return
-        self._replica = None
+        self._replica, self._left = None, entries
         for entry in entries:
             entry.meta = None
         if fades:
@@ -338,6 +345,10 @@ class Guest:
             for entry in entries:
                 self._attendance.tell(self.topic, entry)
         self._attendance.dismiss(self)
+
+    def depart(self) -> None:
+        """End now what it has left to fade."""
+        self._attendance.end_fading(self.topic, self._left)
 
     # private
 

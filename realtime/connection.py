@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 from asgiref.sync import iscoroutinefunction
 
-from .actor import CLOSED, DRAINING, DUPLICATE, Actor
+from .absence import Absence
+from .actor import CLOSED, DISMISSED, DRAINING, DUPLICATE, Actor
 from .answers import refusal_response
 from .exceptions import ProtocolError, Refused, ServerEnding
 from .framing import Burst
@@ -79,6 +80,7 @@ class Connection:
         self.is_open = True
         self._is_renewing = False
         self._gone: asyncio.Event | None = None  # made when it is closed
+        self._absence: Absence | None = None  # made when it is lost and somebody was present by it
         self._crashes: dict[str, deque[float]] | None = None  # when, by topic; few sockets ever see one
         self.id = socket.known_as
         self.began = self._heard if began is None else began
@@ -145,10 +147,20 @@ class Connection:
         self._node.wheel.discard(self)
         self._node.warden.discard(self)
         self._node.guard.discard(self)
-        for actor in list(self._actors.values()):
+        actors = list(self._actors.values())
+        if reason == CLOSED and any(actor.guest is not None for actor in actors):
+            self._absence = Absence(self, self._node.guard, self._node.warden)
+        for actor in actors:
             actor.end(reason)
-        limit = self._node.settings.SHUTDOWN
-        await asyncio.gather(*(actor.wait(limit) for actor in list(self._actors.values())))
+        await self._terminated(actors)
+
+    async def _terminated(self, actors: list[Actor]) -> None:
+        """Return when all have terminated. Who is absent from then on is so for the time of grace."""
+        try:
+            await asyncio.gather(*(actor.wait(self._node.settings.SHUTDOWN) for actor in actors))
+        finally:
+            if self._absence is not None:
+                asyncio.get_running_loop().call_later(self._node.settings.PRESENCE_GRACE, self._absence.end)
 
     # For the node
 
@@ -168,11 +180,11 @@ class Connection:
         return None if key is None else str(key)
 
     def dismiss(self, code: CloseCode = CloseCode.DISMISSED) -> None:
+        for actor in list(self._actors.values()):
+            actor.end(DISMISSED)  # what waits in its mailbox is not handled any more
         if not self.is_open:
             return
         self._lost()
-        for actor in list(self._actors.values()):
-            actor.end(CLOSED)  # what waits in its mailbox is not handled any more
         self._node.spawn(self._hang_up_and_wait(ProtocolError(f"{self.id or 'it'} was dismissed", code)))
 
     @property
@@ -211,6 +223,8 @@ class Connection:
 
     def ended(self, actor: Actor, unread: list[Message]) -> None:
         self._session.ended(actor.instance)
+        if self._absence is not None and actor.guest is not None:
+            self._absence.take(actor.guest)
         if self._actors.get(actor.topic) is actor:
             del self._actors[actor.topic]
         for message in unread if self.is_open else ():

@@ -252,9 +252,9 @@ class Channel:
     def terminate(self, reason: str) -> Any:
         """Run once when a channel that was joined ends, whatever the cause. Sync or async.
 
-        reason  "left", "closed" (the socket is gone), "draining" (its server ends), "duplicate join", "crash",
-                "resync" (messages may have been lost, the client is told to rejoin), "refused" (the engine was away
-                when `join` had returned), or what `stop` was given
+        reason  "left", "closed" (the socket is gone), "draining" (its server ends), "dismissed" (the socket was told to
+                go), "duplicate join", "crash", "resync" (messages may have been lost, the client is told to rejoin),
+                "refused" (the engine was away when `join` had returned), or what `stop` was given
         """
 
     # What an author calls

@@ -90,6 +90,11 @@ def _is_uvicorn_ending() -> bool:
     return bool(getattr(server, "should_exit", False))
 
 
+def is_daphne() -> bool:
+    """Return whether it is daphne that runs here, alone or as runserver."""
+    return _reactor() is not None
+
+
 def _reactor() -> Any:
     """Return the Twisted reactor if it is what runs here: daphne, alone or as runserver."""
     reactor = sys.modules.get("twisted.internet.reactor")

@@ -50,7 +50,7 @@ class PolledSession:
         id: str,
         holder: str,
         window: float,
-        answer: Callable[[Poll, int, list[str]], None],
+        answer: Callable[[Poll, int, list[str], int | None], None],
         put_off: Callable[[Callable[[], None]], None],
         ended: Callable[[PolledSession], None],
     ) -> None:
@@ -75,7 +75,7 @@ class PolledSession:
         return self._outbox
 
     async def close(self, code: int) -> None:
-        self.end()
+        self.end(code)
 
     # For those who poll
 
@@ -112,11 +112,11 @@ class PolledSession:
         is_idle = self._waiting is None and self._handed is None
         return is_idle and now - self._polled > PATIENCE * self._window
 
-    def end(self) -> None:
-        """Tell whoever polls that there is no such session any more."""
+    def end(self, code: int | None = None) -> None:
+        """Tell whoever polls that there is no such session any more, and the code with which it was closed."""
         if not self.is_over:
             self.is_over = True
-            self._finish(GONE)
+            self._finish(GONE, code)
             self._ended(self)
 
     # private
@@ -129,14 +129,14 @@ class PolledSession:
             poll = self._waiting.poll
             self._forget()
             self._handed = _name(poll)
-            self._answer(poll, OK, [_text(frame) for frame in self._outbox.fetch()])
+            self._answer(poll, OK, [_text(frame) for frame in self._outbox.fetch()], None)
 
-    def _finish(self, status: int) -> None:
+    def _finish(self, status: int, code: int | None = None) -> None:
         if self._waiting is not None:
             poll = self._waiting.poll
             self._forget()
             self._polled = self._time()
-            self._answer(poll, status, [])
+            self._answer(poll, status, [], code)
 
     def _forget(self) -> None:
         if self._waiting is not None:

@@ -248,12 +248,12 @@ class Polls:
         self._tell(address.node, request, lambda status: asked.settle(Answer(request.number, status)))
         return asked
 
-    def _answer(self, poll: Poll, status: int, messages: list[str]) -> None:
+    def _answer(self, poll: Poll, status: int, messages: list[str], code: int | None) -> None:
         def lost(_: int) -> None:
             if session := self._sessions.get(poll.session):
                 session.settle(poll.asker, poll.number, is_delivered=False)
 
-        self._tell(poll.asker, Answer(poll.number, status, messages), lost)
+        self._tell(poll.asker, Answer(poll.number, status, messages, code), lost)
 
     def _tell(self, node: str, note: Note, lost: Callable[[int], None] | None = None) -> None:
         """Say something to a node, this one perhaps.

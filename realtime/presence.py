@@ -33,9 +33,9 @@ class Presence:
             await self.presence.track(self.user.pk, {"status": "online"})
 
     Each client gets a "presence_state" after its join (unless state=False), then a "presence_diff" for what changes, as
-    the Presence of phoenix.js reads them. What a channel has tracked ends with it: at once if it leaves or is stopped,
-    REALTIME["PRESENCE_GRACE"] seconds later when its socket is lost. Who comes back under the same key within that time
-    has never been away.
+    the Presence of phoenix.js reads them. What a channel has tracked ends with it: at once if it leaves, is stopped or
+    told to go, REALTIME["PRESENCE_GRACE"] seconds later when its socket is lost. Who comes back under the same key
+    within that time has never been away.
 
     self.presence is a Tracker; RoomChannel.presence this object.
     """

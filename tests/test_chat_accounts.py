@@ -160,14 +160,28 @@ def test_an_owner_deletes_a_room(as_ada: Client, cellar: Room) -> None:
 PATHS = ["/rooms/{room}/members/", "/rooms/{room}/members/{ada}/remove/", "/rooms/{room}/delete/"]
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_to_others_an_owners_pages_are_not_there_even_to_members(
+@pytest.mark.parametrize("path", PATHS[1:])
+def test_to_others_what_an_owner_may_do_is_not_there_even_to_members(
     as_bob: Client, cellar: Room, ada: User, bob: User, path: str
 ) -> None:
     cellar.members.add(bob)
     assert as_bob.post(path.format(room=cellar, ada=ada.pk), {"username": "bob"}).status_code == 404
     assert as_bob.post(path.format(room="nowhere", ada=ada.pk), {"username": "bob"}).status_code == 404
     assert cellar.members.count() == 2
+
+
+@pytest.mark.parametrize("is_member", [True, False])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_whoever_is_sent_the_page_of_the_owner_comes_to_the_room_whether_or_not_there_is_one(
+    as_bob: Client, cellar: Room, bob: User, is_member: bool, method: str
+) -> None:
+    if is_member:
+        cellar.members.add(bob)
+    before = cellar.members.count()
+    for name in (cellar.slug, "nowhere", "lobby"):
+        response = getattr(as_bob, method)(f"/rooms/{name}/members/", {"username": "ada"})
+        assert (response.status_code, response.headers["Location"]) == (302, f"/rooms/{name}/")
+    assert cellar.members.count() == before
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/rooms/", "/logout/", "/signup/", "/login/"])

@@ -131,7 +131,7 @@ async def test_no_handler_runs_any_more_what_was_received_included(connect: Conn
     Room.go.set()
     await Node.current().idle()
     assert Room.handled == ["slow"]
-    assert Room.ended == ["closed"]
+    assert Room.ended == ["dismissed"]
 
 
 async def test_who_comes_back_stays(connect: Connect) -> None:

@@ -41,6 +41,7 @@ FLOORS = [
         "replica",
         "book",
         "attendance",
+        "absence",
         "presence",
     },
     {"node", "actor", "connection", "publish", "topics", "lifetime", "dismissal", "revocation"},

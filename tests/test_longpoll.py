@@ -13,7 +13,19 @@ import pytest
 from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.core.signing import TimestampSigner
 
-from realtime import Channel, Presence, Refused, Router, Socket, channel, conf, handle_in, polls
+from realtime import (
+    Channel,
+    Presence,
+    Refused,
+    Router,
+    Socket,
+    adisconnect,
+    channel,
+    conf,
+    handle_in,
+    lifetime,
+    polls,
+)
 from realtime.consumers import poll_tokens
 from realtime.consumers.auth import holder
 from realtime.engine.client import sync_client
@@ -25,6 +37,7 @@ from realtime.polls import Address
 from realtime.protocol.relay import Answer, Push, encode
 from realtime.protocol.serializers import V2
 from tests.polling import NDJSON, PATIENCE, Poller, Request, application, serving
+from tests.test_dismissal import heard
 
 Start = Callable[..., Awaitable[Poller]]
 MakeNode = Callable[[], Node]
@@ -431,6 +444,16 @@ async def test_a_request_that_the_server_cancels_takes_nothing_along(start: Star
     assert refs(await client.poll()) == ["2"]
 
 
+async def test_a_request_that_daphne_cancels_is_the_end_of_a_session_of_its_own(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await start()
+    waiting = await client.begin()
+    assert await waiting.is_unanswered()
+    monkeypatch.setattr(lifetime, "is_daphne", lambda: True)
+    assert (await waiting.cancel()).body == {"status": 500, "code": 4012}
+
+
 async def test_a_poll_takes_its_share_and_the_next_one_the_rest(start: Start) -> None:
     client = await start()
     await client.join("lab:a")
@@ -771,7 +794,7 @@ async def test_at_the_end_of_the_server_polls_are_answered_and_channels_told(sta
     waiting = await client.begin()
     assert await waiting.is_unanswered()
     await node.polls.stop()
-    assert (await waiting.answer()).body == {"status": 500}
+    assert (await waiting.answer()).body == {"status": 500, "code": 4012}
     assert await its_end() == "draining"
     assert (await Poller(router, node).ask()).body == {"status": 500}
 
@@ -794,6 +817,48 @@ async def test_polls_are_answered_when_the_server_was_told_to_end(start: Start, 
     node.polls.is_server_ending = lambda: True
     node.polls.tick(0)
     assert (await waiting.answer()).status == 500
+
+
+class Here(Channel):
+    presence = Presence()
+
+    async def join(self, payload: Any, name: str) -> None:
+        await self.presence.track(payload["key"])
+
+
+class Known(Socket):
+    def id(self) -> str:
+        key: str = self.params.get("key", "nobody")
+        return key
+
+
+HERE = Router("/ws", [channel("here:<part:name>", Here)], socket=Known)
+
+
+async def entered(node: Node, key: str) -> Poller:
+    """Return a client that is present, and whose socket has that id."""
+    client = await Poller(HERE, node, query=f"vsn=2.0.0&key={key}").open()
+    assert await client.push(["1", "1", "here:a", "phx_join", {"key": key}]) == 200
+    assert [frame[3] for frame in await client.poll()] == ["phx_reply", "presence_state"]
+    return client
+
+
+async def test_who_is_told_to_go_is_told_with_which_code_and_is_here_no_more(
+    settings: Any, make_node: MakeNode
+) -> None:
+    set_up(settings, PRESENCE_GRACE=1000.0)
+    node = make_node()
+    watch, client = await entered(node, "ada"), await entered(node, "bob")
+    assert [frame[3] for frame in await watch.poll()] == ["presence_diff"]
+    await heard(node)
+    waiting = await client.begin()
+    assert await waiting.is_unanswered()
+    await adisconnect("bob")
+    answer = await waiting.answer()
+    assert (answer.status, answer.body["code"]) == (410, 4001)
+    assert answer.token != client.token
+    [frame] = await watch.poll()
+    assert frame[4]["leaves"].keys() == {"bob"}
 
 
 # Several nodes
@@ -880,6 +945,16 @@ async def test_when_the_node_of_a_session_has_gone_a_new_one_begins_elsewhere(ho
     assert answer.status == 410
     hopping.token = answer.token
     assert await hopping.join("lab:a")
+
+
+async def test_a_poll_at_another_node_is_told_with_which_code_its_session_was_closed(
+    hopping: Poller, node: Node
+) -> None:
+    waiting = await hopping.begin()
+    assert await waiting.is_unanswered()
+    await node.drain()
+    answer = await waiting.answer()
+    assert (answer.status, answer.body["code"]) == (410, 4012)
 
 
 async def test_a_node_that_is_not_heard_of_is_held_for_gone(

@@ -20,6 +20,8 @@ from realtime import (
     Router,
     Unencodable,
     abroadcast,
+    adisconnect,
+    akick,
     channel,
     conf,
     handle_in,
@@ -27,7 +29,9 @@ from realtime import (
 from realtime.engine.client import sync_client
 from realtime.engine.presences import Presences, Tracked
 from realtime.node import Node
-from tests.wire import Wire
+from tests import test_dismissal
+from tests.test_dismissal import heard
+from tests.wire import PATIENCE, Wire
 
 pytestmark = pytest.mark.usefixtures("empty_engine")
 
@@ -575,6 +579,158 @@ async def test_who_is_lost_is_gone_after_the_time_of_grace(connect: Connect, gra
     assert await diff(ada) == ({}, state)
     assert asyncio.get_running_loop().time() - lost >= 0.25
     await ada.ping()
+
+
+EVER = 1000.0  # seconds of grace that no test outlasts
+USERS = Router("/ws", [channel("t:<part:name>", Room)], socket=test_dismissal.Named)
+
+
+async def two_users(connect: Connect) -> tuple[Wire, Wire, dict[str, Any]]:
+    """Return who watches, the socket users:7, and the entry of the key `bob` that this one tracks."""
+    ada, bob = [await connect(USERS, query=f"vsn=2.0.0&user={user}") for user in (8, 7)]
+    await enter(ada)
+    state = await enter(bob, "bob")
+    await diff(ada)
+    await heard(Node.current())
+    return ada, bob, state
+
+
+async def obeyed(verb: Awaitable[None]) -> None:
+    """Return when this node has done what all were told."""
+    warden = Node.current().warden
+    known = warden._known
+    await verb
+    async with asyncio.timeout(PATIENCE):
+        while warden._known == known:
+            await asyncio.sleep(0.01)
+
+
+async def test_who_is_told_to_go_is_gone_at_once(connect: Connect, grace: Callable[[float], None]) -> None:
+    grace(EVER)
+    ada, bob, state = await two_users(connect)
+    await adisconnect("users:7")
+    assert await diff(ada) == ({}, state)
+    assert await bob.closed() == 4001
+
+
+async def test_who_is_kicked_is_gone_at_once(connect: Connect, grace: Callable[[float], None]) -> None:
+    grace(EVER)
+    ada, _, state = await two_users(connect)
+    await akick("users:7", TOPIC)
+    assert await diff(ada) == ({}, state)
+
+
+@pytest.mark.parametrize(
+    "verb", [lambda: adisconnect("users:7"), lambda: akick("users:7", TOPIC)], ids=["disconnect", "kick"]
+)
+async def test_who_was_lost_and_is_told_to_go_is_gone_at_once(
+    connect: Connect, grace: Callable[[float], None], verb: Callable[[], Awaitable[None]]
+) -> None:
+    grace(EVER)
+    ada, bob, state = await two_users(connect)
+    await lose(bob)
+    await obeyed(adisconnect("users:9"))
+    await obeyed(akick("users:7", "t:b"))
+    assert await ask(ada, "list") == state
+    await verb()
+    assert await diff(ada) == ({}, state)
+
+
+async def test_who_is_told_to_go_while_a_handler_of_the_lost_socket_runs_on_does_not_fade(
+    connect: Connect, grace: Callable[[float], None]
+) -> None:
+    grace(EVER)
+    go_on = asyncio.Event()
+
+    class Slow(Room):
+        @handle_in("slow")
+        async def slow(self) -> None:
+            await go_on.wait()
+
+    router = Router("/ws", [channel("t:<part:name>", Slow)], socket=test_dismissal.Named)
+    ada, bob = [await connect(router, query=f"vsn=2.0.0&user={user}") for user in (8, 7)]
+    await enter(ada)
+    state = await enter(bob, "bob")
+    await diff(ada)
+    await heard(Node.current())
+    await bob.send("1", "2", TOPIC, "slow", {})
+    await bob.ping()
+    await lose(bob)
+    await obeyed(adisconnect("users:7"))
+    go_on.set()
+    assert await diff(ada) == ({}, state)
+
+
+async def test_who_is_told_to_go_and_has_a_second_socket_is_still_here_by_that(
+    connect: Connect, grace: Callable[[float], None]
+) -> None:
+    grace(EVER)
+    ada, bob, state = await two_users(connect)
+    other = await connect(USERS, query="vsn=2.0.0&user=9")
+    await lose(bob)
+    assert (await enter(other, "bob"))["bob"] == state["bob"]
+    await obeyed(adisconnect("users:7"))
+    await Node.current().idle()
+    assert await ask(ada, "list") == state
+
+
+async def test_who_is_told_to_go_while_its_socket_is_being_closed_is_gone_at_once(
+    connect: Connect, grace: Callable[[float], None]
+) -> None:
+    grace(EVER)
+    ada, _, state = await two_users(connect)
+    connection_of_7()._close = lambda code: asyncio.sleep(0)  # its client does not hear of it
+    be_silent()
+    await adisconnect("users:7")
+    assert await diff(ada) == ({}, state)
+
+
+async def test_nobody_is_watched_longer_than_they_fade(connect: Connect, grace: Callable[[float], None]) -> None:
+    grace(0.1)
+    ada, bob, state = await two_users(connect)
+    await lose(bob)
+    assert await diff(ada) == ({}, state)
+    warden = Node.current().warden
+    async with asyncio.timeout(PATIENCE):
+        while "users:7" in warden._by_id:
+            await asyncio.sleep(0.01)
+    assert len(warden._members) == 1
+
+
+def connection_of_7() -> Any:
+    [connection] = [one for one in Node.current().wheel.members() if getattr(one, "id", None) == "users:7"]
+    return connection
+
+
+def be_silent() -> None:
+    connection_of_7().tick(asyncio.get_running_loop().time() + EVER)
+
+
+async def drain(wire: Wire) -> None:
+    await connection_of_7().drain()
+    assert await wire.closed() == 4012
+
+
+async def silence(wire: Wire) -> None:
+    be_silent()
+    assert await wire.closed() == 4002
+
+
+async def fail(wire: Wire) -> None:
+    """Be closed for a fault of the client's, which comes back."""
+    await wire.communicator.send_to(text_data="[]")
+    assert await wire.closed() == 4400
+
+
+@pytest.mark.parametrize("end", [drain, silence, fail])
+async def test_who_was_closed_and_may_come_back_fades(
+    connect: Connect, grace: Callable[[float], None], end: Callable[[Wire], Awaitable[None]]
+) -> None:
+    grace(EVER)
+    ada, bob, state = await two_users(connect)
+    await end(bob)
+    await Node.current().idle()
+    assert await ask(ada, "list") == state
 
 
 async def test_who_is_back_in_time_has_never_been_away(connect: Connect, grace: Callable[[float], None]) -> None:

@@ -19,7 +19,18 @@ from django.core.exceptions import PermissionDenied
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from realtime import Channel, Router, Socket, channel, conf, handle_in, permission_required, tokens, user_passes_test
+from realtime import (
+    Channel,
+    Presence,
+    Router,
+    Socket,
+    channel,
+    conf,
+    handle_in,
+    permission_required,
+    tokens,
+    user_passes_test,
+)
 from realtime.engine.client import Engine
 from realtime.guard import Guard, _found
 from realtime.node import Node
@@ -27,7 +38,7 @@ from realtime.revocation import recheck
 from tests.test_channels import OK
 from tests.test_dismissal import heard
 from tests.test_tokens import TokenSocket, offer
-from tests.wire import Wire
+from tests.wire import PATIENCE, Wire
 
 Connect = Callable[..., Awaitable[Wire]]
 Act = Callable[..., Awaitable[Any]]
@@ -101,6 +112,55 @@ async def test_a_logout_ends_the_sockets_of_that_session_and_no_others(
     await act(pages.logout)
     assert await mine.closed() == GONE
     await others.ping()
+
+
+class Present(Channel):
+    presence = Presence()
+
+    async def join(self, payload: Any, name: str) -> None:
+        await self.presence.track(self.user.pk)
+
+
+PRESENT = Router("/ws", [channel("t:<part:name>", Present)])
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["on an open socket", "after the page has gone"])
+async def test_who_logs_out_is_not_here_any_more(
+    connect: Connect, pages: Client, ada: User, settings: Any, is_lost: bool
+) -> None:
+    settings.REALTIME = {"PRESENCE_GRACE": 1000.0}
+    mine = await connected(connect, pages, "t:a", router=PRESENT)
+    watch = await connect(PRESENT, headers=cookie(await other_pages()))
+    await watch.join("t:a")
+    assert (await watch.receive())[4].keys() >= {str(ada.pk)}
+    assert (await mine.receive())[3] == "presence_state"
+    if is_lost:
+        await mine.close()
+        mine.was_closed()
+    await act(pages.logout)
+    while not (leaves := (await watch.receive())[4]["leaves"]):
+        pass
+    assert leaves.keys() == {str(ada.pk)}
+
+
+async def other_pages() -> Client:
+    client = Client()
+    await act(client.force_login, await User.objects.acreate(username="eve"))
+    return client
+
+
+async def test_a_lost_socket_is_looked_at_no_longer_than_its_presence_fades(
+    connect: Connect, pages: Client, settings: Any
+) -> None:
+    settings.REALTIME = {"PRESENCE_GRACE": 0.1}
+    mine = await connected(connect, pages, "t:a", router=PRESENT)
+    guard = Node.current().guard
+    assert len(guard._members) == 1
+    await mine.close()
+    mine.was_closed()
+    async with asyncio.timeout(PATIENCE):
+        while guard._members:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_logout_is_heard_although_the_session_goes_only_after_it(

@@ -16,6 +16,7 @@ from ..connection import Connection
 from ..exceptions import BadRequest, EngineUnavailable, Refused, ServerEnding
 from ..node import Node
 from ..polls import Address
+from ..protocol.messages import CloseCode
 from ..protocol.relay import BROKEN, GONE, NOTHING, Answer
 from ..protocol.serializers import as_text
 from ..routing import Router
@@ -60,6 +61,7 @@ class LongPollConsumer(AsyncConsumer):
         self._receive = receive
         self._send = send
         self._headers = dict(HEADERS)
+        self._close: dict[str, int] = {}  # what is said of the close of the session before
         if scope["method"] not in ALLOWED.split(", "):
             self._headers["allow"] = ALLOWED
             await self._respond(NOT_ALLOWED, http=NOT_ALLOWED)
@@ -102,15 +104,24 @@ class LongPollConsumer(AsyncConsumer):
                 await self._answer(answer, token)
                 is_delivered = True
         except asyncio.CancelledError:
-            # daphne ends: it cancels what serves its requests before it lets anybody else know.
             with contextlib.suppress(Exception):
-                await self._respond(NOTHING, token=token, messages=[])
+                await self._answer_cancelled(address, token)
             raise
         finally:
             if answer is None or answer.messages:
                 polls.settle(address, number, is_delivered=is_delivered)
 
+    async def _answer_cancelled(self, address: Address, token: str) -> None:
+        if address.node == self._node.id and lifetime.is_daphne():
+            # It ends: it cancels what serves its requests before it lets anybody else know.
+            self._close = {"code": CloseCode.RESTART}
+            await self._respond(BROKEN)
+        else:
+            await self._respond(NOTHING, token=token, messages=[])
+
     async def _answer(self, answer: Answer, token: str) -> None:
+        if answer.code is not None:
+            self._close = {"code": answer.code}
         if answer.status != GONE:
             await self._respond(answer.status, token=token, messages=answer.messages)
         elif self._node.polls.is_closed:
@@ -186,7 +197,7 @@ class LongPollConsumer(AsyncConsumer):
         return values[0] if values else None
 
     async def _respond(self, status: int, *, http: int = 200, **more: Any) -> None:
-        body = msgspec.json.encode({"status": status, **more})
+        body = msgspec.json.encode({"status": status, **self._close, **more})
         headers = {**self._headers, "content-length": str(len(body))}
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": http, "headers": encoded})

@@ -57,11 +57,13 @@ class Answer(msgspec.Struct, tag="answer", array_like=True, frozen=True):
     """The answer to a Poll or a Push; one with messages is to be settled.
 
     status  200, 204 (nothing came), 408 (not in time), 410 (no such session), 500 (the engine is away)
+    code    of the close, beside a 410 where the server has closed the session while it was polled
     """
 
     number: int
     status: int
     messages: list[str] = []
+    code: int | None = None
 
 
 Request: TypeAlias = Poll | Push

@@ -3,6 +3,7 @@ import {guestSecret} from "./guest.js";
 import {showTyping} from "./hint.js";
 import {Outbox} from "./outbox.js";
 import {People} from "./people.js";
+import {isHistory, isMessage, isSpeaker} from "./shapes.js";
 import {Status} from "./status.js";
 import {Transcript} from "./transcript.js";
 import {Typing} from "./typing.js";
@@ -26,13 +27,13 @@ const typing = new Typing(speakers => showTyping(find("typing"), speakers));
 const outbox = new Outbox(room, find("outbox"), () => box.focus());
 
 new People(new Presence(room), find("people"));
-room.on("history", history => transcript.came(history));
-room.on("user:entered", user => transcript.entered(user));
-room.on("new:message", message => {
+hear("history", isHistory, history => transcript.came(history));
+hear("user:entered", isSpeaker, user => transcript.entered(user));
+hear("new:message", isMessage, message => {
   typing.said(message);
   transcript.said(message);
 });
-room.on("typing", speaker => typing.heard(speaker));
+hear("typing", isSpeaker, speaker => typing.heard(speaker));
 room.onError(() => status.waiting("Connection lost. Reconnecting…"));
 room.onClose(({reason = "closed by the server", retry}) => {
   if (retry !== false) status.closed(reason); // a refusal for good has been shown as one
@@ -58,3 +59,7 @@ find("composer").addEventListener("submit", event => {
   typist.sent();
   outbox.send({username: username.current, content});
 });
+
+function hear(event, isFit, take) {
+  room.on(event, payload => { if (isFit(payload)) take(payload); });
+}

@@ -1,5 +1,6 @@
 import {element} from "./element.js";
 import {person} from "./person.js";
+import {isSpeaker} from "./shapes.js";
 
 const SHOWN = 30;
 
@@ -28,7 +29,7 @@ export class People {
  * @param {Record<string, {metas: {username: string, guest: boolean}[]}>} state
  */
 export function whoIsHere(state, shown = SHOWN) {
-  const people = Object.values(state).map(({metas}) => metas.at(-1)); // the tab that came last
+  const people = Object.values(state).map(({metas}) => metas.at(-1)).filter(isSpeaker); // the tab that came last
   people.sort((one, other) => one.guest - other.guest || one.username.localeCompare(other.username));
   return {people: people.slice(0, shown), more: Math.max(0, people.length - shown)};
 }

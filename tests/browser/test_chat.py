@@ -45,10 +45,16 @@ def test_who_enters_is_announced_to_those_already_there(visit: Visit) -> None:
 
 def test_a_shell_broadcasts_to_everybody(visit: Visit, server: Server) -> None:
     ada, bob = visit().enter("ada"), visit().enter("bob")
+    entered = ada.page.locator("#messages .entered").count()
     payload = {"username": "shell", "content": "from another process"}
-    server.manage("shell", "-c", f"from realtime import broadcast; broadcast('rooms:lobby', 'new:message', {payload})")
+    say = "from realtime import broadcast\n"
+    for event in ("new:message", "user:entered", "typing", "history"):  # of the wrong shape, so nobody sees it
+        say += f"for wrong in ({{}}, {{'content': 7, 'messages': 7}}): broadcast('rooms:lobby', {event!r}, wrong)\n"
+    server.manage("shell", "-c", say + f"broadcast('rooms:lobby', 'new:message', {payload})")
     for visitor in (ada, bob):
         visitor.expect_heard(("shell", "from another process"))
+    assert ada.page.locator("#messages .entered").count() == entered
+    expect(ada.page.locator("#typing")).to_be_empty()
 
 
 def test_a_command_broadcasts_to_everybody(visit: Visit, server: Server) -> None:

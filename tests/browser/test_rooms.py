@@ -163,3 +163,34 @@ def test_messages_stand_in_the_order_of_their_ids_each_once(visit: Visit) -> Non
     expected = ["Earlier messages are not shown", *numbers[:3], "shell from outside ", numbers[3]]
     assert len(said) == len(expected)
     assert [text.startswith(start) for text, start in zip(said, expected, strict=True)] == [True] * len(said), said
+
+
+def test_a_long_name_leaves_room_for_what_is_said_of_it(visit: Visit) -> None:
+    page = visit(viewport={"width": 390, "height": 844}).enter().page
+    found = page.evaluate(
+        """async name => {
+            const {showTyping} = await import("/static/chatty/hint.js");
+            const line = document.getElementById("typing");
+            showTyping(line, [{username: name, guest: true}, {username: name, guest: true}]);
+            const entries = document.createElement("ul");
+            entries.className = "entries";
+            entries.append(document.createElement("li"));
+            const username = document.createElement("bdi");
+            username.textContent = name.repeat(3);
+            entries.firstChild.append(username, " owner");
+            document.body.append(entries);
+            const boxes = node => {
+                const range = document.createRange();
+                range.selectNodeContents(node);
+                return [...range.getClientRects()];
+            };
+            const isIn = box => box.left >= 0 && box.right <= innerWidth;
+            return {
+                typing: [...line.querySelectorAll(".guest"), line.lastChild].every(node => boxes(node).every(isIn)),
+                owner: boxes(entries.firstChild.lastChild).length,
+                page: document.documentElement.scrollWidth,
+            };
+        }""",
+        "W" * 40,
+    )
+    assert found == {"typing": True, "owner": 1, "page": 390}

@@ -6,6 +6,7 @@ import {test} from "node:test";
 import {Bookmark} from "../../static/chatty/bookmark.js";
 import {Outbox} from "../../static/chatty/outbox.js";
 import {whoIsHere} from "../../static/chatty/people.js";
+import {isHistory, isMessage, isSpeaker} from "../../static/chatty/shapes.js";
 import {Sequence} from "../../static/chatty/sequence.js";
 import {Typing} from "../../static/chatty/typing.js";
 import {Typist} from "../../static/chatty/typist.js";
@@ -31,6 +32,47 @@ test("of a crowd the first are listed, and the others counted", () => {
   const {people, more} = whoIsHere(state);
   assert.equal(people.length, 30);
   assert.equal(more, 10);
+});
+
+test("who is present without a name is passed over", () => {
+  const state = {7: {metas: [ADA]}, 8: {metas: [{}]}, 9: {metas: [{username: 7}]}, 10: {metas: []}};
+  assert.deepEqual(whoIsHere(state), {people: [ADA], more: 0});
+});
+
+// What is not made as it should be
+
+const AT = "2026-01-02T03:04:05.678Z";
+const SAID = {...ADA, id: 7, content: "hello", at: AT};
+
+test("what the server says, and what a shell may say, is a message", () => {
+  const others = [{content: "x"}, {username: "shell", content: "x"}, {username: "", content: "\ufeff"}, {...SAID, id: 0}];
+  assert.deepEqual([SAID, ...others].filter(one => !isMessage(one)), []);
+});
+
+for (const wrong of [
+  null, 7, "hello", [], {}, {username: "ada"}, {content: ""}, {content: 7}, {content: ["x"]},
+  {content: "x", username: 7}, {content: "x", username: null}, {content: "x", username: {}},
+  {content: "x", id: "7"}, {content: "x", id: -1}, {content: "x", id: 0.5}, {content: "x", id: 2 ** 53},
+  {content: "x", id: null}, {content: "x", at: 7}, {content: "x", at: "now"}, {content: "x", at: null},
+]) {
+  test(`${JSON.stringify(wrong)} is no message`, () => assert.equal(isMessage(wrong), false));
+}
+
+test("a history is messages with numbers", () => {
+  assert.ok(isHistory({messages: [], more: false}));
+  assert.ok(isHistory({messages: [SAID], more: true}));
+  for (const messages of [undefined, null, {}, "hello", [null], [{}], [SAID, {content: "x"}]]) {
+    assert.equal(isHistory({messages}), false);
+  }
+  assert.equal(isHistory(null), false);
+});
+
+test("who enters or types has a name", () => {
+  assert.ok(isSpeaker(ADA));
+  assert.ok(isSpeaker({username: "shell"}));
+  for (const wrong of [null, undefined, 7, "ada", [], {}, {username: ""}, {username: 7}, {username: ["ada"]}]) {
+    assert.equal(isSpeaker(wrong), false);
+  }
 });
 
 // The order of messages

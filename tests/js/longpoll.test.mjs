@@ -218,6 +218,7 @@ test("a session that is gone is a lost connection, and the channels join anew in
   room.join();
   await plays("post of a join", "poll with messages", "poll of a session that is gone");
   assert.deepEqual(closes, [{code: 3410, reason: "session_gone", wasClean: false}]);
+  assert.equal(socket.closeReason.text, "the server does not know the session any more");
   assert.deepEqual(errors, [410]);
   assert.ok(room.isErrored());
   await turn(100);
@@ -225,6 +226,19 @@ test("a session that is gone is a lost connection, and the channels join anew in
   await turn();
   assert.equal(http.post.body, FRAMES.join.replaceAll('"1"', '"2"'));
 });
+
+for (const [status, code, text] of [
+  [410, 4401, "the session or the token has ended"], [500, 4012, "the server is restarting"],
+]) {
+  test(`a session that the server has closed with ${code} is closed with that, as a WebSocket is`, async t => {
+    const {socket, http, turn} = await polled(t);
+    const closes = recorded(record => socket.onClose(event => record([event, socket.closeReason])));
+    const errors = recorded(record => socket.onError(record));
+    http.poll.answers({status, token: "T2", messages: [], code});
+    await turn();
+    assert.deepEqual([closes, errors], [[[{code, reason: "", wasClean: true}, {code, reason: "", text}]], []]);
+  });
+}
 
 test("a POST tells as well that the session is gone", async t => {
   const {socket, http, plays} = await polled(t);
@@ -257,6 +271,8 @@ for (const [what, play] of Object.entries({
   "a token that is no text": request => request.answers({status: 200, token: {}, messages: []}),
   "messages that are no list": request => request.answers({status: 200, messages: {error: "bad gateway"}}),
   "one text for messages": request => request.answers({status: 200, messages: "bad gateway"}),
+  "a code that no application gives": request => request.answers({status: 410, messages: [], code: 1000}),
+  "a code in words": request => request.answers({status: 410, messages: [], code: "4012"}),
   "a message that is no text": request => request.answers({status: 200, messages: [FRAMES.broadcast, {}]}),
   "no answer at all": request => request.fails(),
 })) {

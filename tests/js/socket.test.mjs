@@ -208,6 +208,9 @@ test("a close with a code of the application is kept until the socket is open ag
 });
 
 for (const [code, text] of Object.entries({
+  1009: "a frame was too big",
+  1012: "the server is restarting",
+  3410: "the server does not know the session any more",
   4001: "the server ended the connection",
   4002: "no heartbeat came in time",
   4008: "messages were read too slowly",
@@ -233,8 +236,8 @@ test("the reason is there when the close is told", t => {
   assert.deepEqual(reasons.calls, ["messages were read too slowly"]);
 });
 
-for (const code of [1000, 1012, 3999, 5000]) {
-  test(`a close with ${code} is no reason of the application`, t => {
+for (const code of [1000, 1006, 1011, 3999, 5000]) {
+  test(`a close with ${code} gives no reason`, t => {
     const {socket, last} = connected(t);
     last().closes(code, "x");
     assert.equal(socket.closeReason, null);

@@ -1,7 +1,12 @@
 import {CLOSE_TEXTS, REFUSED} from "./constants.js";
 
+/** Whether the code of a close is one that an application gives. */
+export function isOfApplication(code) {
+  return Number.isInteger(code) && code >= 4000 && code <= 4999;
+}
+
 /**
- * Return why the application closed a connection, or null if it was not the application.
+ * Return why the server closed a connection, or null if it did not say.
  *
  * @param {{code: number, reason: string}} event
  * @param {?object} [refusal]  what the server said before it closed
@@ -9,7 +14,7 @@ import {CLOSE_TEXTS, REFUSED} from "./constants.js";
  */
 export function closeReason({code, reason}, refusal) {
   if (refusal) return {code, reason: refusal.reason ?? reason, text: CLOSE_TEXTS[REFUSED], response: refusal};
-  if (code < 4000 || code > 4999) return null;
   const text = CLOSE_TEXTS[code];
-  return text ? {code, reason, text} : {code, reason};
+  if (text) return {code, reason, text};
+  return isOfApplication(code) ? {code, reason} : null;
 }

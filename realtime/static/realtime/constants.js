@@ -19,6 +19,8 @@ export const RESTART_CODES = Object.freeze([1012, 4012]);
 /** What the codes say that our server closes with, for people. */
 export const CLOSE_TEXTS = Object.freeze({
   1009: "a frame was too big", // where the server counts before we do
+  1012: "the server is restarting", // by itself, before it lets us know
+  3410: "the server does not know the session any more", // of long polling
   4001: "the server ended the connection",
   4002: "no heartbeat came in time",
   4008: "messages were read too slowly",

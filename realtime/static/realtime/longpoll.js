@@ -74,14 +74,15 @@ export class LongPoll {
     }
   }
 
-  _polled({status, token, messages, error}) {
+  _polled(answer) {
     if (this._over) return;
+    const {status, token, messages} = answer;
     // One task for each, as a WebSocket does it: what awaits one message has gone on before the next.
     messages?.forEach(data => setTimeout(() => this._heard(data), 0));
     if (!this._token && token && status === NO_SESSION) {
       this._opened(token);
     } else if (!this._token || !GOOD.includes(status)) {
-      this._failed(status, error);
+      this._failed(answer);
     }
   }
 
@@ -94,10 +95,8 @@ export class LongPoll {
   async _post() {
     while (this._lines.length > 0 && !this._over) {
       const body = takeBatch(this._lines).join("\n");
-      const {status, error} = await this._ask({
-        method: "POST", headers: {"Content-Type": "application/x-ndjson"}, body,
-      });
-      if (!this._over && status !== 200) this._failed(status, error);
+      const answer = await this._ask({method: "POST", headers: {"Content-Type": "application/x-ndjson"}, body});
+      if (!this._over && answer.status !== 200) this._failed(answer);
     }
     this._sending = false;
   }
@@ -112,14 +111,15 @@ export class LongPoll {
     if (this._isLive()) this.onmessage({data});
   }
 
-  _failed(status, error) {
+  /** An answer with a code is the close of a server that has closed the session; any other is an error. */
+  _failed({status, code, error}) {
     this._finish();
-    const close = CLOSES.get(status) ?? ANY_OTHER_CLOSE;
+    const close = code ? {code, reason: "", wasClean: true} : {...(CLOSES.get(status) ?? ANY_OTHER_CLOSE), wasClean: false};
     setTimeout(() => { // after the messages that came before
       if (!this._isLive()) return;
       this.readyState = READY_STATES.closed;
-      this.onerror(error ?? status);
-      this._closed({...close, wasClean: false});
+      if (!close.wasClean) this.onerror(error ?? status);
+      this._closed(close);
     }, 0);
   }
 

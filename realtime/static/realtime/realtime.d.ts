@@ -57,12 +57,15 @@ export interface Closed {
   readonly wasClean: boolean;
 }
 
-/** The last close with a code of the application, 4000 to 4999, or after a refusal. */
+/**
+ * The last close for which the server gave a reason: a code of the application (4000 to 4999), 1009, 1012, over
+ * `LongPoll` also 3410 (it does not know the session any more); or a refusal.
+ */
 export interface CloseReason {
   code: number;
   /** As the server gave it; often empty. */
   reason: string;
-  /** What a code of our server's own means, for people: 4012 is "the server is restarting". */
+  /** What the code means, for people: 4012 is "the server is restarting". Other codes of an application have none. */
   text?: string;
   /** What the server said as it refused the connection. */
   response?: Refusal;
@@ -172,7 +175,7 @@ export class Socket {
   readonly transport: TransportClass;
   /** The WebSocket or what takes its place, or null while there is none. */
   readonly conn: Transport | null;
-  /** Why the application last closed the connection; null if it did not, and once open again. */
+  /** Why the server last closed the connection; null if it did not say, and once open again. */
   readonly closeReason: CloseReason | null;
 
   /** Connect, and stay connected until `disconnect`. */

@@ -1,3 +1,5 @@
+import {isOfApplication} from "./close_reason.js";
+
 /** The HTTP requests of one long-polling connection. */
 export class Requests {
   /**
@@ -10,11 +12,12 @@ export class Requests {
 
   /**
    * Ask the server. The status that counts stands in the body of the answer, whatever that of HTTP is; it is
-   * "timeout" if there was no answer in time, and 0 if there was none that could be read.
+   * "timeout" if there was no answer in time, and 0 if there was none that could be read. Beside it is the code of
+   * the close where the server has closed the session.
    *
    * @param {object} options  method, headers and body, as `fetch` takes them
    * @param {number} timeoutMs
-   * @returns {Promise<{status: number | "timeout", token?: ?string, messages?: string[], error?: Error}>}
+   * @returns {Promise<{status: number | "timeout", token?: ?string, messages?: string[], code?: number, error?: Error}>}
    */
   async ask(options, timeoutMs) {
     const controller = new AbortController();
@@ -45,8 +48,9 @@ export class Requests {
 
 /** A proxy may answer with any JSON: what is not made as an answer counts as none. */
 function answerOf(body) {
-  const {status, token, messages} = body ?? {};
-  const isOurs = typeof status === "number" && isText(token ?? "") && areTexts(messages ?? []);
+  const {status, token, messages, code} = body ?? {};
+  const isOurs = typeof status === "number" && isText(token ?? "") && areTexts(messages ?? [])
+    && (code === undefined || isOfApplication(code));
   if (!isOurs) throw new TypeError("this is no answer of a long poll");
   return body;
 }

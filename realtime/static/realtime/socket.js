@@ -28,8 +28,8 @@ export class Socket {
     this.sendBuffer = [];
     this.establishedConnections = 0;
     /**
-     * `{code, reason, text, response}` of the last close with a code from 4000 to 4999, or after a refusal, whose
-     * response it has; null once open again.
+     * `{code, reason, text, response}` of the last close for which the server gave a reason: a code from 4000 to 4999
+     * or one of CLOSE_TEXTS, or a refusal, whose response it has; null once open again.
      */
     this.closeReason = null;
     this._lastRef = 0;
