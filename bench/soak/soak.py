@@ -255,7 +255,7 @@ class Soak:
         ]
 
     def results(self) -> dict[str, Any]:
-        asked = {**vars(self._asked), "json": str(self._asked.json)}
+        asked = {name: value for name, value in vars(self._asked).items() if name != "json"}  # a path of this machine
         return {
             "asked": asked,
             "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()},
