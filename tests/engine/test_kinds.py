@@ -451,8 +451,12 @@ async def test_a_call_is_given_up_when_its_time_is_over_and_so_are_those_behind_
     async with layer_at(url) as layer:
         began = time.monotonic()
         asked_for = [layer.call(asked("BLPOP", SECOND, 2)) for _ in range(clients.CONNECTIONS)]
-        given_up = await asyncio.gather(*asked_for, layer.publish(SECOND, b"x"), return_exceptions=True)
+        *given_up, behind = await asyncio.gather(*asked_for, layer.publish(SECOND, b"x"), return_exceptions=True)
         assert {str(error) for error in given_up} == {"the engine does not answer: in time"}
+        if behind is None:  # in a cluster it has its turn where its own time ends a moment after theirs
+            assert "cluster" in url
+        else:
+            assert str(behind) == "the engine does not answer: in time"
         assert time.monotonic() - began < 1.5
         assert await layer.call(asked("GET", SECOND)) is None
 
