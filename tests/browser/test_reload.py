@@ -29,7 +29,9 @@ def test_pages_come_back_by_themselves_with_each_change_and_after_a_mistake(
     pages = [visit(project.port).enter("ada"), visit(project.port).enter("bob")]
     each(pages, "connected")
 
-    rooms.write_text(written.replace("content = _text(words.content)", "content = _text(words.content).upper()"))
+    changed = written.replace("content = plain(words.content)", "content = plain(words.content).upper()")
+    assert changed != written
+    rooms.write_text(changed)
     each(pages, "waiting")
     each(pages, "connected")
     pages[0].say("a change")
